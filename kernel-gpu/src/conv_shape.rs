@@ -1,0 +1,166 @@
+//! The extents of one transposed convolution (stride 1, no padding), and where its output positions lie.
+//!
+//! ```text
+//! x (B, Cin, D, H, W)   w (Cin, Cout, Kd, Kh, Kw)   z (B, Cout, Nd, Nh, Nw),   N = (D+Kd−1, H+Kh−1, W+Kw−1)
+//! z[b,c,p] = Σ_ci Σ_k w[ci,c,k] · x[b,ci,p−k],      x = 0 outside
+//! ```
+
+/// The largest extent of one axis (of input and of kernel): differences of coordinates then fit 32 bits.
+pub const MAX_EXTENT: u32 = 1 << 30;
+
+/// a / b and a mod b; (0, 0) for b = 0, which the host refuses, so that device code has no path that panics.
+#[inline(always)]
+pub const fn div_rem(a: u64, b: u64) -> (u64, u64) {
+    if b == 0 { (0, 0) } else { (a / b, a % b) }
+}
+
+/// The extents that the kernels need. `#[repr(C)]`, part of their parameter blocks.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvShape {
+    /// B.
+    pub batch: u32,
+    /// Cin.
+    pub in_channels: u32,
+    /// Cout.
+    pub out_channels: u32,
+    /// D, H, W; each at most [`MAX_EXTENT`].
+    pub input: [u32; 3],
+    /// Kd, Kh, Kw; each at most [`MAX_EXTENT`], and their product fits 32 bits.
+    pub kernel: [u32; 3],
+}
+
+impl ConvShape {
+    /// Nd, Nh, Nw.
+    #[inline(always)]
+    pub const fn output(&self) -> [u32; 3] {
+        [
+            self.input[0] + self.kernel[0] - 1,
+            self.input[1] + self.kernel[1] - 1,
+            self.input[2] + self.kernel[2] - 1,
+        ]
+    }
+
+    /// P = Nd·Nh·Nw, the output positions of one (b, c).
+    #[inline(always)]
+    pub const fn positions(&self) -> u64 {
+        let n = self.output();
+        n[0] as u64 * n[1] as u64 * n[2] as u64
+    }
+
+    /// Kd·Kh·Kw.
+    #[inline(always)]
+    pub const fn taps(&self) -> u32 {
+        self.kernel[0] * self.kernel[1] * self.kernel[2]
+    }
+
+    /// D·H·W, the elements of one (b, ci) of the input.
+    #[inline(always)]
+    pub const fn volume(&self) -> u64 {
+        self.input[0] as u64 * self.input[1] as u64 * self.input[2] as u64
+    }
+
+    /// Cin·Kd·Kh·Kw: the products summed into one z.
+    #[inline(always)]
+    pub const fn depth(&self) -> u64 {
+        self.in_channels as u64 * self.taps() as u64
+    }
+}
+
+/// An output position, ready to be paired with taps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputPosition {
+    /// (od, oh, ow).
+    pub coordinate: [u32; 3],
+    /// (od·H + oh)·W + ow: the input element that tap 0 meets, were it inside.
+    pub offset: i64,
+}
+
+impl OutputPosition {
+    /// A position that no tap brings inside the input: its x is 0 throughout.
+    pub const OUTSIDE: Self = Self {
+        coordinate: [1 << 31; 3],
+        offset: 0,
+    };
+
+    /// Position `p` in C order, or [`Self::OUTSIDE`] when `p` ≥ P.
+    #[inline(always)]
+    pub const fn new(p: u64, shape: &ConvShape) -> Self {
+        if p >= shape.positions() {
+            return Self::OUTSIDE;
+        }
+        let n = shape.output();
+        let (line, w) = div_rem(p, n[2] as u64);
+        let (d, h) = div_rem(line, n[1] as u64);
+        let (d, h, w) = (d as u32, h as u32, w as u32);
+        let offset =
+            (d as i64 * shape.input[1] as i64 + h as i64) * shape.input[2] as i64 + w as i64;
+        Self {
+            coordinate: [d, h, w],
+            offset,
+        }
+    }
+
+    /// Whether p − k lies inside the input: three unsigned comparisons, since a negative difference wraps past any extent.
+    #[inline(always)]
+    pub const fn meets(&self, tap: [u32; 3], shape: &ConvShape) -> bool {
+        self.coordinate[0].wrapping_sub(tap[0]) < shape.input[0]
+            && self.coordinate[1].wrapping_sub(tap[1]) < shape.input[1]
+            && self.coordinate[2].wrapping_sub(tap[2]) < shape.input[2]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: ConvShape = ConvShape {
+        batch: 1,
+        in_channels: 1,
+        out_channels: 1,
+        input: [2, 3, 4],
+        kernel: [3, 1, 2],
+    };
+
+    #[test]
+    fn positions_run_in_c_order() {
+        assert_eq!(SHAPE.output(), [4, 3, 5]);
+        let mut p = 0;
+        for d in 0..4 {
+            for h in 0..3 {
+                for w in 0..5 {
+                    let q = OutputPosition::new(p, &SHAPE);
+                    assert_eq!(q.coordinate, [d, h, w]);
+                    assert_eq!(q.offset, ((d * 3 + h) * 4 + w) as i64);
+                    p += 1;
+                }
+            }
+        }
+        assert_eq!(p, SHAPE.positions());
+        assert_eq!(OutputPosition::new(p, &SHAPE), OutputPosition::OUTSIDE);
+    }
+
+    #[test]
+    fn every_input_element_meets_every_tap_once() {
+        let mut pairs = 0;
+        for p in 0..SHAPE.positions() {
+            for tap in 0..SHAPE.taps() {
+                let k = [tap / 2, 0, tap % 2];
+                pairs += u64::from(OutputPosition::new(p, &SHAPE).meets(k, &SHAPE));
+            }
+        }
+        assert_eq!(pairs, SHAPE.volume() * SHAPE.taps() as u64);
+    }
+
+    #[test]
+    fn outside_meets_no_tap_even_at_the_largest_extents() {
+        let shape = ConvShape {
+            input: [MAX_EXTENT; 3],
+            kernel: [MAX_EXTENT; 3],
+            ..SHAPE
+        };
+        for k in [0, 1, MAX_EXTENT - 1] {
+            assert!(!OutputPosition::OUTSIDE.meets([k; 3], &shape));
+        }
+    }
+}

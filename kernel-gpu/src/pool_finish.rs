@@ -1,0 +1,185 @@
+//! Batch statistics, running statistics and the pooled, normalised output, from the moments of each (b, c).
+//!
+//! ```text
+//! m[b,c] = mean of s·convT(x, w) over the positions;   bias enters as s·conv_bias[c]
+//! μ[c], σ²[c] = mean and M2/(B·P) of the merge over b                       batch statistics (μ without the bias)
+//! training, or no running statistics:  out[b,c] = γ·(m − μ)/√(σ² + ε) + β    the bias cancels, exactly
+//! eval:                                out[b,c] = γ·(m + s·conv_bias − running_mean)/√(running_var + ε) + β
+//! running_mean ← (1−f)·running_mean + f·(μ + s·conv_bias)
+//! running_var  ← (1−f)·running_var  + f·M2/(B·P − 1)                        in training, with factor f
+//! ```
+//!
+//! and 1/√(0 + 0) counts as 0. One warp a channel: lane l merges images l, l + 32, … in order, the lanes merge as a tree,
+//! then they write the outputs. All f64; the output and the running statistics are rounded to `T` once.
+
+use cuda_std::global::{Global, GlobalMut};
+use cuda_std::launch::KernelSpec;
+
+/// The parameters. Every optional pointer may be null.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PoolFinish<T> {
+    /// The mean a (b, c), without bias.
+    pub mean: Global<f64>,
+    /// M2 a (b, c).
+    pub m2: Global<f64>,
+    /// conv_bias (Cout), or null for 0.
+    pub conv_bias: Global<T>,
+    /// γ (Cout), or null for 1.
+    pub bn_weight: Global<T>,
+    /// β (Cout), or null for 0.
+    pub bn_bias: Global<T>,
+    /// running_mean (Cout), or null; written where `update_running` is set.
+    pub running_mean: GlobalMut<T>,
+    /// running_var (Cout), or null, as `running_mean`.
+    pub running_var: GlobalMut<T>,
+    /// Out: (B, Cout).
+    pub output: GlobalMut<T>,
+    /// Out: the batch mean of the scaled convolution, bias included (Cout).
+    pub batch_mean: GlobalMut<f64>,
+    /// Out: its biased batch variance (Cout).
+    pub batch_var: GlobalMut<f64>,
+    /// P.
+    pub positions: u64,
+    /// s.
+    pub scale: f64,
+    /// ε.
+    pub eps: f64,
+    /// f, the share of the batch in the updated running statistics.
+    pub factor: f64,
+    /// B.
+    pub batch: u32,
+    /// Cout.
+    pub channels: u32,
+    /// 1: normalise by the running statistics (eval); 0: by the batch's.
+    pub normalize_by_running: u32,
+    /// 1: update the running statistics (training with them).
+    pub update_running: u32,
+}
+
+const fn spec(name: &'static str) -> KernelSpec {
+    KernelSpec {
+        name,
+        threads: 32,
+        min_blocks: 4,
+        shared_bytes: 0,
+    }
+}
+/// The launch for f32: one warp a block, any number of blocks.
+pub const SPEC_F32: KernelSpec = spec("pool_finish_f32");
+/// The launch for f64.
+pub const SPEC_F64: KernelSpec = spec("pool_finish_f64");
+
+#[cfg(target_arch = "nvptx64")]
+mod device {
+    use cuda_std::float::Float;
+    use cuda_std::kernel;
+    use cuda_std::thread::{block_idx_x, grid_dim_x, lane_index};
+    use cuda_std::warp::broadcast;
+
+    use super::*;
+    use crate::moments::Moments;
+
+    /// See the module.
+    ///
+    /// # Safety
+    /// Each pointer holds what its field says, or is null where that is allowed; nobody else accesses the outputs; the
+    /// launch is as [`SPEC_F32`] says.
+    #[kernel(max_threads = 32, min_blocks = 4)]
+    pub unsafe fn pool_finish_f32(parameters: PoolFinish<f32>) {
+        // SAFETY: the caller's promise.
+        unsafe { pool_finish(&parameters) }
+    }
+
+    /// See the module.
+    ///
+    /// # Safety
+    /// As [`pool_finish_f32`].
+    #[kernel(max_threads = 32, min_blocks = 4)]
+    pub unsafe fn pool_finish_f64(parameters: PoolFinish<f64>) {
+        // SAFETY: the caller's promise.
+        unsafe { pool_finish(&parameters) }
+    }
+
+    #[inline(always)]
+    unsafe fn pool_finish<T: Float>(p: &PoolFinish<T>) {
+        let mut channel = block_idx_x();
+        while channel < p.channels {
+            // SAFETY: channel < Cout, and this warp owns it.
+            unsafe { finish_channel(p, channel) };
+            channel += grid_dim_x();
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn finish_channel<T: Float>(p: &PoolFinish<T>, channel: u32) {
+        let (c, lane) = (channel as u64, lane_index());
+        let at = |b: u32| b as u64 * p.channels as u64 + c;
+        let optional = |pointer: Global<T>, otherwise: f64| {
+            // SAFETY: not null, so it holds Cout elements.
+            if pointer.is_null() {
+                otherwise
+            } else {
+                unsafe { pointer.load(c) }.to_f64()
+            }
+        };
+
+        let mut moments = Moments::EMPTY;
+        let mut b = lane;
+        while b < p.batch {
+            // SAFETY: b < B and c < Cout.
+            let (mean, m2) = unsafe { (p.mean.load(at(b)), p.m2.load(at(b))) };
+            moments = moments.merge(Moments {
+                count: p.positions as f64,
+                mean,
+                m2,
+            });
+            b += 32;
+        }
+        let moments = moments.merge_warp();
+        let (count, mu, m2) = (
+            broadcast(moments.count, 0),
+            broadcast(moments.mean, 0),
+            broadcast(moments.m2, 0),
+        );
+        let variance = m2 / count;
+        let bias = p.scale * optional(p.conv_bias, 0.0);
+
+        let (mut center, mut spread) = (mu, variance);
+        if p.normalize_by_running != 0 {
+            // SAFETY: the host sets this flag only with running statistics, of Cout elements each.
+            let (mean, var) = unsafe { (p.running_mean.load(c), p.running_var.load(c)) };
+            (center, spread) = (mean.to_f64() - bias, var.to_f64());
+        }
+        let root = (spread + p.eps).sqrt();
+        let inverse = if root == 0.0 { 0.0 } else { 1.0 / root };
+        let gain = optional(p.bn_weight, 1.0) * inverse;
+        let shift = optional(p.bn_bias, 0.0);
+        let mut b = lane;
+        while b < p.batch {
+            // SAFETY: b < B and c < Cout; each output has one writer.
+            unsafe {
+                let m = p.mean.load(at(b));
+                p.output
+                    .store(at(b), T::from_f64((m - center).fma(gain, shift)));
+            }
+            b += 32;
+        }
+        if lane == 0 {
+            // SAFETY: one lane a channel; the running statistics are read and written by this lane alone.
+            unsafe {
+                p.batch_mean.store(c, mu + bias);
+                p.batch_var.store(c, variance);
+                if p.update_running != 0 {
+                    let keep = 1.0 - p.factor;
+                    let mean = p.running_mean.load(c).to_f64();
+                    let var = p.running_var.load(c).to_f64();
+                    p.running_mean
+                        .store(c, T::from_f64(keep * mean + p.factor * (mu + bias)));
+                    p.running_var
+                        .store(c, T::from_f64(keep * var + p.factor * (m2 / (count - 1.0))));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What a CUDA kernel written in Rust may call, on stock rustc's `nvptx64-nvidia-cuda` target.
+//!
+//! | module | what | in CUDA C++ |
+//! |---|---|---|
+//! | [`thread`] | indices, block barrier, trap | `threadIdx`, `blockIdx`, `__syncthreads` |
+//! | [`warp`] | shuffles, votes, warp barrier | `__shfl_xor_sync`, `__ballot_sync` |
+//! | [`shared`] | dynamic shared memory, its address space in the type | `extern __shared__` |
+//! | [`global`] | device memory: read-only and read-write pointers, vector loads | `const __restrict__ T*`, `T*` |
+//! | [`float`] | fused multiply-add, roots, conversions | `fmaf`, `rsqrtf` |
+//! | [`launch`] | what a kernel asks of its launch, as plain data | `__launch_bounds__` |
+//!
+//! A kernel is an `unsafe fn` under [`kernel`](macro@kernel); it takes its arguments by value, best as one `#[repr(C)]`
+//! block that the host shares. There is no `core::fmt` here and no message: a panic in device code traps, and the host
+//! sees a failed launch.
+//!
+//! Plain data ([`global::Global`], [`shared::Shared`], [`launch::KernelSpec`]) exists on every target, so that parameter
+//! blocks and index maps compile and are tested on the host. The operations exist on `nvptx64` only: calling one
+//! elsewhere is a compile error, never a silent no-op.
+#![no_std]
+#![cfg_attr(target_arch = "nvptx64", feature(stdarch_nvptx, asm_experimental_arch))]
+
+pub mod float;
+pub mod global;
+pub mod launch;
+pub mod shared;
+#[cfg(target_arch = "nvptx64")]
+pub mod thread;
+#[cfg(target_arch = "nvptx64")]
+pub mod warp;
+mod word;
+
+/// Repeats a block for `i` = 0, 1, … 15 while `i` is below a constant, each time with `i` a constant.
+///
+/// LLVM leaves some short loops rolled; an array of registers indexed in one lands in local memory (a "stack frame" in
+/// ptxas's report). Written out, every index is a constant and the array stays in registers.
+///
+/// ```
+/// let mut squares = [0; 4];
+/// cuda_std::unroll!(i < 4, { squares[i] = i * i; });
+/// assert_eq!(squares, [0, 1, 4, 9]);
+/// ```
+#[macro_export]
+macro_rules! unroll {
+    ($i:ident < $count:expr, $body:block) => {
+        $crate::unroll!(@each $i, $count, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    };
+    (@each $i:ident, $count:expr, $body:block, $($n:literal)*) => {{
+        const { assert!($count <= 16) };
+        $(
+            // Where the index is past the end the branch is dead, and says so at compile time.
+            #[allow(unconditional_panic)]
+            if $n < $count {
+                #[allow(non_upper_case_globals)]
+                const $i: usize = $n;
+                $body
+            }
+        )*
+    }};
+}
+
+pub use cuda_std_macros::kernel;
+pub use word::{Scalar, Word};
+
+/// A panic in device code ends the grid: no message can be printed and nothing may unwind.
+#[cfg(target_arch = "nvptx64")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    thread::trap()
+}

@@ -1,0 +1,167 @@
+//! The machine words that loads, stores and shuffles move: one PTX instruction each.
+
+/// A type that fits one 32- or 64-bit register and for which every bit pattern is a value.
+pub trait Scalar: Copy + Send + Sync + 'static + sealed::Sealed {
+    /// Bytes of one value: 4 or 8.
+    const BYTES: u32;
+}
+
+/// A [`Scalar`] on the target it is built for: on `nvptx64` it can be loaded, stored and shuffled.
+#[cfg(not(target_arch = "nvptx64"))]
+pub trait Word: Scalar {}
+
+/// A [`Scalar`] on the target it is built for: on `nvptx64` it can be loaded, stored and shuffled.
+///
+/// The methods are the instructions; kernels call them through [`Global`](crate::global::Global),
+/// [`GlobalMut`](crate::global::GlobalMut), [`Shared`](crate::shared::Shared) and [`warp`](crate::warp).
+#[cfg(target_arch = "nvptx64")]
+#[allow(missing_docs, clippy::missing_safety_doc)]
+pub trait Word: Scalar {
+    unsafe fn ld_global_nc(address: u64) -> Self;
+    unsafe fn ld_global(address: u64) -> Self;
+    unsafe fn st_global(address: u64, value: Self);
+    unsafe fn ld_shared(address: u32) -> Self;
+    unsafe fn st_shared(address: u32, value: Self);
+    /// 16 bytes: 4 words of 32 bits or 2 of 64, into the head of `out`.
+    unsafe fn ld_shared_16(address: u32, out: &mut [Self]);
+    unsafe fn ld_global_nc_16(address: u64, out: &mut [Self]);
+    fn shfl_bfly(self, lane_mask: u32, members: u32) -> Self;
+    fn shfl_down(self, delta: u32, members: u32) -> Self;
+    fn shfl_idx(self, lane: u32, members: u32) -> Self;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! scalars {
+    ($($t:ty),*) => { $(
+        impl sealed::Sealed for $t {}
+        impl Scalar for $t {
+            const BYTES: u32 = core::mem::size_of::<$t>() as u32;
+        }
+        #[cfg(not(target_arch = "nvptx64"))]
+        impl Word for $t {}
+    )* };
+}
+scalars!(u32, i32, f32, u64, i64, f64);
+
+// PTX ISA, sections "ld", "ld.global.nc", "st" and "shfl.sync". None of these is `pure`: LLVM keeps their order among
+// themselves and around barriers, and ptxas schedules them within what the memory model allows.
+#[cfg(target_arch = "nvptx64")]
+macro_rules! words {
+    ($($t:ty, $class:ident, $b:literal;)*) => { $(
+        impl Word for $t {
+            #[inline(always)]
+            unsafe fn ld_global_nc(address: u64) -> Self {
+                let v: Self;
+                // SAFETY: the caller's address is valid, aligned, global, and not written during the launch.
+                unsafe { core::arch::asm!(concat!("ld.global.nc.", $b, " {0}, [{1}];"), out($class) v, in(reg64) address, options(pure, readonly, nostack)) };
+                v
+            }
+            #[inline(always)]
+            unsafe fn ld_global(address: u64) -> Self {
+                let v: Self;
+                // SAFETY: the caller's address is valid, aligned and global.
+                unsafe { core::arch::asm!(concat!("ld.global.", $b, " {0}, [{1}];"), out($class) v, in(reg64) address, options(nostack)) };
+                v
+            }
+            #[inline(always)]
+            unsafe fn st_global(address: u64, value: Self) {
+                // SAFETY: the caller's address is valid, aligned, global and writable.
+                unsafe { core::arch::asm!(concat!("st.global.", $b, " [{0}], {1};"), in(reg64) address, in($class) value, options(nostack)) };
+            }
+            #[inline(always)]
+            unsafe fn ld_shared(address: u32) -> Self {
+                let v: Self;
+                // SAFETY: the caller's address lies in this block's shared memory and is aligned.
+                unsafe { core::arch::asm!(concat!("ld.shared.", $b, " {0}, [{1}];"), out($class) v, in(reg32) address, options(nostack)) };
+                v
+            }
+            #[inline(always)]
+            unsafe fn st_shared(address: u32, value: Self) {
+                // SAFETY: the caller's address lies in this block's shared memory and is aligned.
+                unsafe { core::arch::asm!(concat!("st.shared.", $b, " [{0}], {1};"), in(reg32) address, in($class) value, options(nostack)) };
+            }
+            words!(@sixteen $class, $b);
+            words!(@shuffle $class);
+        }
+    )* };
+    (@sixteen reg32, $b:literal) => {
+        #[inline(always)]
+        unsafe fn ld_shared_16(address: u32, out: &mut [Self]) {
+            let (x, y, z, w): (Self, Self, Self, Self);
+            // SAFETY: the caller's 16 bytes lie in this block's shared memory and are 16-byte aligned.
+            unsafe { core::arch::asm!(concat!("ld.shared.v4.", $b, " {{{0}, {1}, {2}, {3}}}, [{4}];"), out(reg32) x, out(reg32) y, out(reg32) z, out(reg32) w, in(reg32) address, options(nostack)) };
+            out[0] = x; out[1] = y; out[2] = z; out[3] = w;
+        }
+        #[inline(always)]
+        unsafe fn ld_global_nc_16(address: u64, out: &mut [Self]) {
+            let (x, y, z, w): (Self, Self, Self, Self);
+            // SAFETY: the caller's 16 bytes are global, 16-byte aligned and not written during the launch.
+            unsafe { core::arch::asm!(concat!("ld.global.nc.v4.", $b, " {{{0}, {1}, {2}, {3}}}, [{4}];"), out(reg32) x, out(reg32) y, out(reg32) z, out(reg32) w, in(reg64) address, options(pure, readonly, nostack)) };
+            out[0] = x; out[1] = y; out[2] = z; out[3] = w;
+        }
+    };
+    (@sixteen reg64, $b:literal) => {
+        #[inline(always)]
+        unsafe fn ld_shared_16(address: u32, out: &mut [Self]) {
+            let (x, y): (Self, Self);
+            // SAFETY: the caller's 16 bytes lie in this block's shared memory and are 16-byte aligned.
+            unsafe { core::arch::asm!(concat!("ld.shared.v2.", $b, " {{{0}, {1}}}, [{2}];"), out(reg64) x, out(reg64) y, in(reg32) address, options(nostack)) };
+            out[0] = x; out[1] = y;
+        }
+        #[inline(always)]
+        unsafe fn ld_global_nc_16(address: u64, out: &mut [Self]) {
+            let (x, y): (Self, Self);
+            // SAFETY: the caller's 16 bytes are global, 16-byte aligned and not written during the launch.
+            unsafe { core::arch::asm!(concat!("ld.global.nc.v2.", $b, " {{{0}, {1}}}, [{2}];"), out(reg64) x, out(reg64) y, in(reg64) address, options(pure, readonly, nostack)) };
+            out[0] = x; out[1] = y;
+        }
+    };
+    (@shuffle reg32) => {
+        words!(@shuffle32 shfl_bfly, "bfly", "0x1f");
+        words!(@shuffle32 shfl_down, "down", "0x1f");
+        words!(@shuffle32 shfl_idx, "idx", "0x1f");
+    };
+    (@shuffle reg64) => {
+        words!(@shuffle64 shfl_bfly, "bfly", "0x1f");
+        words!(@shuffle64 shfl_down, "down", "0x1f");
+        words!(@shuffle64 shfl_idx, "idx", "0x1f");
+    };
+    (@shuffle32 $name:ident, $mode:literal, $clamp:literal) => {
+        #[inline(always)]
+        fn $name(self, operand: u32, members: u32) -> Self {
+            let v: Self;
+            // SAFETY: moves registers between lanes; touches no memory. Not `pure`: every member must execute it here.
+            unsafe { core::arch::asm!(concat!("shfl.sync.", $mode, ".b32 {0}, {1}, {2}, ", $clamp, ", {3};"), out(reg32) v, in(reg32) self, in(reg32) operand, in(reg32) members, options(nomem, nostack)) };
+            v
+        }
+    };
+    (@shuffle64 $name:ident, $mode:literal, $clamp:literal) => {
+        #[inline(always)]
+        fn $name(self, operand: u32, members: u32) -> Self {
+            let v: Self;
+            // SAFETY: moves registers between lanes, as two halves; touches no memory. Not `pure`: every member must execute it here.
+            unsafe {
+                core::arch::asm!(
+                    "{{ .reg .b32 lo, hi;",
+                    "mov.b64 {{lo, hi}}, {1};",
+                    concat!("shfl.sync.", $mode, ".b32 lo, lo, {2}, ", $clamp, ", {3};"),
+                    concat!("shfl.sync.", $mode, ".b32 hi, hi, {2}, ", $clamp, ", {3};"),
+                    "mov.b64 {0}, {{lo, hi}}; }}",
+                    out(reg64) v, in(reg64) self, in(reg32) operand, in(reg32) members, options(nomem, nostack));
+            }
+            v
+        }
+    };
+}
+#[cfg(target_arch = "nvptx64")]
+words! {
+    u32, reg32, "b32";
+    i32, reg32, "b32";
+    f32, reg32, "b32";
+    u64, reg64, "b64";
+    i64, reg64, "b64";
+    f64, reg64, "b64";
+}
