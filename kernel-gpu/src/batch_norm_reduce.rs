@@ -35,12 +35,7 @@ pub struct BatchNormReduce {
 }
 
 /// The launch: four warps a block, any number of blocks.
-pub const SPEC: KernelSpec = KernelSpec {
-    name: "batch_norm_reduce",
-    threads: 128,
-    min_blocks: 4,
-    shared_bytes: 0,
-};
+pub const SPEC: KernelSpec = KernelSpec { name: "batch_norm_reduce", threads: 128, min_blocks: 4, shared_bytes: 0 };
 
 /// Rows (b, c) that a block reduces at once.
 pub const ROWS_A_BLOCK: u64 = 4;

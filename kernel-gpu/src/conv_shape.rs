@@ -34,11 +34,7 @@ impl ConvShape {
     /// Nd, Nh, Nw.
     #[inline(always)]
     pub const fn output(&self) -> [u32; 3] {
-        [
-            self.input[0] + self.kernel[0] - 1,
-            self.input[1] + self.kernel[1] - 1,
-            self.input[2] + self.kernel[2] - 1,
-        ]
+        [self.input[0] + self.kernel[0] - 1, self.input[1] + self.kernel[1] - 1, self.input[2] + self.kernel[2] - 1]
     }
 
     /// P = Nd·Nh·Nw, the output positions of one (b, c).
@@ -78,10 +74,7 @@ pub struct OutputPosition {
 
 impl OutputPosition {
     /// A position that no tap brings inside the input: its x is 0 throughout.
-    pub const OUTSIDE: Self = Self {
-        coordinate: [1 << 31; 3],
-        offset: 0,
-    };
+    pub const OUTSIDE: Self = Self { coordinate: [1 << 31; 3], offset: 0 };
 
     /// Position `p` in C order, or [`Self::OUTSIDE`] when `p` ≥ P.
     #[inline(always)]
@@ -93,12 +86,8 @@ impl OutputPosition {
         let (line, w) = div_rem(p, n[2] as u64);
         let (d, h) = div_rem(line, n[1] as u64);
         let (d, h, w) = (d as u32, h as u32, w as u32);
-        let offset =
-            (d as i64 * shape.input[1] as i64 + h as i64) * shape.input[2] as i64 + w as i64;
-        Self {
-            coordinate: [d, h, w],
-            offset,
-        }
+        let offset = (d as i64 * shape.input[1] as i64 + h as i64) * shape.input[2] as i64 + w as i64;
+        Self { coordinate: [d, h, w], offset }
     }
 
     /// Whether p − k lies inside the input: three unsigned comparisons, since a negative difference wraps past any extent.
@@ -114,13 +103,8 @@ impl OutputPosition {
 mod tests {
     use super::*;
 
-    const SHAPE: ConvShape = ConvShape {
-        batch: 1,
-        in_channels: 1,
-        out_channels: 1,
-        input: [2, 3, 4],
-        kernel: [3, 1, 2],
-    };
+    const SHAPE: ConvShape =
+        ConvShape { batch: 1, in_channels: 1, out_channels: 1, input: [2, 3, 4], kernel: [3, 1, 2] };
 
     #[test]
     fn positions_run_in_c_order() {
@@ -154,11 +138,7 @@ mod tests {
 
     #[test]
     fn outside_meets_no_tap_even_at_the_largest_extents() {
-        let shape = ConvShape {
-            input: [MAX_EXTENT; 3],
-            kernel: [MAX_EXTENT; 3],
-            ..SHAPE
-        };
+        let shape = ConvShape { input: [MAX_EXTENT; 3], kernel: [MAX_EXTENT; 3], ..SHAPE };
         for k in [0, 1, MAX_EXTENT - 1] {
             assert!(!OutputPosition::OUTSIDE.meets([k; 3], &shape));
         }

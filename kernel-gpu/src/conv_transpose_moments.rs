@@ -48,29 +48,13 @@ pub struct ConvTransposeMoments<T> {
 }
 
 /// f32 accumulation, Cout above 32: 128 channels a block.
-pub const F32_WIDE: Tile = Tile {
-    channel_micro: 8,
-    channel_threads: 16,
-    bytes: 4,
-};
+pub const F32_WIDE: Tile = Tile { channel_micro: 8, channel_threads: 16, bytes: 4 };
 /// f32 accumulation, Cout of at most 32.
-pub const F32_NARROW: Tile = Tile {
-    channel_micro: 4,
-    channel_threads: 8,
-    bytes: 4,
-};
+pub const F32_NARROW: Tile = Tile { channel_micro: 4, channel_threads: 8, bytes: 4 };
 /// f64 accumulation, Cout above 16: 64 channels a block.
-pub const F64_WIDE: Tile = Tile {
-    channel_micro: 4,
-    channel_threads: 16,
-    bytes: 8,
-};
+pub const F64_WIDE: Tile = Tile { channel_micro: 4, channel_threads: 16, bytes: 8 };
 /// f64 accumulation, Cout of at most 16.
-pub const F64_NARROW: Tile = Tile {
-    channel_micro: 2,
-    channel_threads: 8,
-    bytes: 8,
-};
+pub const F64_NARROW: Tile = Tile { channel_micro: 2, channel_threads: 8, bytes: 8 };
 /// All tiles.
 pub const TILES: [Tile; 4] = [F32_WIDE, F32_NARROW, F64_WIDE, F64_NARROW];
 
@@ -84,15 +68,7 @@ pub struct Form {
 }
 
 const fn form(name: &'static str, tile: Tile, min_blocks: u32) -> Form {
-    Form {
-        tile,
-        spec: KernelSpec {
-            name,
-            threads: tile.threads(),
-            min_blocks,
-            shared_bytes: tile.shared_bytes(),
-        },
-    }
+    Form { tile, spec: KernelSpec { name, threads: tile.threads(), min_blocks, shared_bytes: tile.shared_bytes() } }
 }
 /// f32 values, f32 accumulation.
 pub const FORM_F32_WIDE: Form = form("conv_transpose_moments_f32_wide", F32_WIDE, 1);
@@ -101,29 +77,20 @@ pub const FORM_F32_NARROW: Form = form("conv_transpose_moments_f32_narrow", F32_
 /// f32 values, f64 accumulation.
 pub const FORM_F32_STRICT_WIDE: Form = form("conv_transpose_moments_f32_strict_wide", F64_WIDE, 1);
 /// f32 values, f64 accumulation, few output channels.
-pub const FORM_F32_STRICT_NARROW: Form =
-    form("conv_transpose_moments_f32_strict_narrow", F64_NARROW, 2);
+pub const FORM_F32_STRICT_NARROW: Form = form("conv_transpose_moments_f32_strict_narrow", F64_NARROW, 2);
 /// f64 values, f64 accumulation.
 pub const FORM_F64_WIDE: Form = form("conv_transpose_moments_f64_wide", F64_WIDE, 1);
 /// f64 values, f64 accumulation, few output channels.
 pub const FORM_F64_NARROW: Form = form("conv_transpose_moments_f64_narrow", F64_NARROW, 2);
 /// All forms.
-pub const FORMS: [Form; 6] = [
-    FORM_F32_WIDE,
-    FORM_F32_NARROW,
-    FORM_F32_STRICT_WIDE,
-    FORM_F32_STRICT_NARROW,
-    FORM_F64_WIDE,
-    FORM_F64_NARROW,
-];
+pub const FORMS: [Form; 6] =
+    [FORM_F32_WIDE, FORM_F32_NARROW, FORM_F32_STRICT_WIDE, FORM_F32_STRICT_NARROW, FORM_F64_WIDE, FORM_F64_NARROW];
 
 #[cfg(target_arch = "nvptx64")]
 mod device {
     use cuda_std::float::Float;
     use cuda_std::shared::Shared;
-    use cuda_std::thread::{
-        block_idx_x, grid_dim_x, lane_index, sync_threads, thread_idx_x, warp_index,
-    };
+    use cuda_std::thread::{block_idx_x, grid_dim_x, lane_index, sync_threads, thread_idx_x, warp_index};
     use cuda_std::warp::shuffle_xor;
     use cuda_std::{kernel, unroll};
 
@@ -144,51 +111,20 @@ mod device {
             pub unsafe fn $name(parameters: ConvTransposeMoments<$value>) {
                 // SAFETY: the caller's promise.
                 unsafe {
-                    Block::<
-                        $value,
-                        $accumulator,
-                        { $tile.channel_micro as usize },
-                        { $tile.channel_threads },
-                    >::new(&parameters)
+                    Block::<$value, $accumulator, { $tile.channel_micro as usize }, { $tile.channel_threads }>::new(
+                        &parameters,
+                    )
                     .run()
                 }
             }
         };
     }
     form!(conv_transpose_moments_f32_wide, f32, f32, F32_WIDE, 256, 1);
-    form!(
-        conv_transpose_moments_f32_narrow,
-        f32,
-        f32,
-        F32_NARROW,
-        128,
-        4
-    );
-    form!(
-        conv_transpose_moments_f32_strict_wide,
-        f32,
-        f64,
-        F64_WIDE,
-        256,
-        1
-    );
-    form!(
-        conv_transpose_moments_f32_strict_narrow,
-        f32,
-        f64,
-        F64_NARROW,
-        128,
-        2
-    );
+    form!(conv_transpose_moments_f32_narrow, f32, f32, F32_NARROW, 128, 4);
+    form!(conv_transpose_moments_f32_strict_wide, f32, f64, F64_WIDE, 256, 1);
+    form!(conv_transpose_moments_f32_strict_narrow, f32, f64, F64_NARROW, 128, 2);
     form!(conv_transpose_moments_f64_wide, f64, f64, F64_WIDE, 256, 1);
-    form!(
-        conv_transpose_moments_f64_narrow,
-        f64,
-        f64,
-        F64_NARROW,
-        128,
-        2
-    );
+    form!(conv_transpose_moments_f64_narrow, f64, f64, F64_NARROW, 128, 2);
 
     /// What a thread knows throughout: the parameters and its place in the tile.
     struct Block<'a, T, A, const MICRO: usize, const THREADS: u32> {
@@ -216,14 +152,8 @@ mod device {
         tap: u32,
     }
 
-    impl<'a, T: Float, A: Float, const MICRO: usize, const THREADS: u32>
-        Block<'a, T, A, MICRO, THREADS>
-    {
-        const TILE: Tile = Tile {
-            channel_micro: MICRO as u32,
-            channel_threads: THREADS,
-            bytes: A::BYTES,
-        };
+    impl<'a, T: Float, A: Float, const MICRO: usize, const THREADS: u32> Block<'a, T, A, MICRO, THREADS> {
+        const TILE: Tile = Tile { channel_micro: MICRO as u32, channel_threads: THREADS, bytes: A::BYTES };
         /// Elements from X to W in a stage.
         const W: u32 = STEP * POSITIONS;
         /// Channels of the mean that a lane sums: every 32nd.
@@ -233,14 +163,7 @@ mod device {
         fn new(parameters: &'a ConvTransposeMoments<T>) -> Self {
             let (lane, warp) = (lane_index(), warp_index());
             let place = Self::TILE.place(warp, lane);
-            Self {
-                parameters,
-                stages: Shared::dynamic(0),
-                thread: thread_idx_x(),
-                lane,
-                warp,
-                place,
-            }
+            Self { parameters, stages: Shared::dynamic(0), thread: thread_idx_x(), lane, warp, place }
         }
 
         #[inline(always)]
@@ -257,21 +180,15 @@ mod device {
                 while tile < end {
                     let first = tile * POSITIONS as u64;
                     let rest = positions - first;
-                    let count = if rest < POSITIONS as u64 {
-                        rest as u32
-                    } else {
-                        POSITIONS
-                    };
+                    let count = if rest < POSITIONS as u64 { rest as u32 } else { POSITIONS };
                     // SAFETY: the caller's promise; the tile lies in the item.
-                    moments = moments
-                        .merge(unsafe { self.tile(item.batch, first_channel, first, count) });
+                    moments = moments.merge(unsafe { self.tile(item.batch, first_channel, first, count) });
                     tile += 1;
                 }
                 let channel = first_channel + self.thread;
                 if self.thread < Self::TILE.channels() && channel < shape.out_channels {
-                    let at = (item.batch as u64 * shape.out_channels as u64 + channel as u64)
-                        * work.slices
-                        + item.slice;
+                    let at =
+                        (item.batch as u64 * shape.out_channels as u64 + channel as u64) * work.slices + item.slice;
                     let s = self.parameters.scale;
                     // SAFETY: at < B·Cout·slices; each (b, c, slice) belongs to one item.
                     unsafe {
@@ -302,10 +219,7 @@ mod device {
             while step < steps {
                 let stage = (step % 2) as u32;
                 let more = step + 1 < steps;
-                let mut next = InFlight {
-                    x: [A::default(); 8],
-                    w: [A::default(); 4],
-                };
+                let mut next = InFlight { x: [A::default(); 8], w: [A::default(); 4] };
                 if more {
                     next = unsafe { self.bring(&mut gather, batch, first_channel) };
                 }
@@ -329,27 +243,17 @@ mod device {
             let mut cursor = TapCursor::START;
             cursor.advance(self.warp * 32 / POSITIONS, shape);
             let (channel, tap) = div_rem((self.thread % STEP) as u64, shape.taps() as u64);
-            Gather {
-                position,
-                cursor,
-                channel: channel as u32,
-                tap: tap as u32,
-            }
+            Gather { position, cursor, channel: channel as u32, tap: tap as u32 }
         }
 
         /// Reads one step's values of X and W into registers, 0 where there are none, and moves on.
         #[inline(always)]
         unsafe fn bring(&self, gather: &mut Gather, batch: u32, first_channel: u32) -> InFlight<A> {
             let (parameters, shape) = (self.parameters, &self.parameters.shape);
-            let mut flight = InFlight {
-                x: [A::default(); 8],
-                w: [A::default(); 4],
-            };
+            let mut flight = InFlight { x: [A::default(); 8], w: [A::default(); 4] };
             let image = (batch as u64 * shape.in_channels as u64 * shape.volume()) as i64;
             unroll!(i < Self::TILE.position_loads() as usize, {
-                if gather.cursor.channel < shape.in_channels
-                    && gather.position.meets(gather.cursor.tap, shape)
-                {
+                if gather.cursor.channel < shape.in_channels && gather.position.meets(gather.cursor.tap, shape) {
                     let at = (image + gather.position.offset + gather.cursor.delta) as u64;
                     // SAFETY: ci < Cin and p − k inside the volume, so at < B·Cin·V.
                     flight.x[i] = A::from_f64(unsafe { parameters.input.load(at) }.to_f64());
@@ -358,19 +262,12 @@ mod device {
             });
             let taps = shape.taps();
             unroll!(i < Self::TILE.channel_loads() as usize, {
-                let channel =
-                    first_channel + self.thread / STEP + i as u32 * (Self::TILE.threads() / STEP);
+                let channel = first_channel + self.thread / STEP + i as u32 * (Self::TILE.threads() / STEP);
                 if gather.channel < shape.in_channels && channel < shape.out_channels {
                     let row = gather.channel as u64 * shape.out_channels as u64 + channel as u64;
                     // SAFETY: ci < Cin, c < Cout, tap < taps, so the index is below Cin·Cout·taps.
-                    flight.w[i] = A::from_f64(
-                        unsafe {
-                            parameters
-                                .kernel
-                                .load(row * taps as u64 + gather.tap as u64)
-                        }
-                        .to_f64(),
-                    );
+                    flight.w[i] =
+                        A::from_f64(unsafe { parameters.kernel.load(row * taps as u64 + gather.tap as u64) }.to_f64());
                 }
             });
             gather.tap += STEP;
@@ -390,9 +287,7 @@ mod device {
                 // SAFETY: rows 0..8 of 128; thread + i·threads enumerates them.
                 unsafe { x.store(i * Self::TILE.threads(), flight.x[i as usize]) };
             }
-            let w = at.offset(
-                Self::W + self.thread % STEP * Self::TILE.channel_row() + self.thread / STEP,
-            );
+            let w = at.offset(Self::W + self.thread % STEP * Self::TILE.channel_row() + self.thread / STEP);
             for i in 0..Self::TILE.channel_loads() {
                 // SAFETY: row thread mod 8, channel thread/8 + i·threads/8 < channels.
                 unsafe { w.store(i * (Self::TILE.threads() / STEP), flight.w[i as usize]) };
@@ -402,12 +297,7 @@ mod device {
         /// z += W·X over one stage, and the sums behind the mean: warp v takes rows v, v + warps, …; its lanes sum the
         /// row's x over the positions, and each multiplies by w of its channels (lane, lane + 32, …).
         #[inline(always)]
-        unsafe fn multiply(
-            &self,
-            stage: u32,
-            z: &mut [[A; POSITION_MICRO as usize]; MICRO],
-            sums: &mut [f64; 4],
-        ) {
+        unsafe fn multiply(&self, stage: u32, z: &mut [[A; POSITION_MICRO as usize]; MICRO], sums: &mut [f64; 4]) {
             let (channels, positions) = (Self::TILE.channel_side(), Self::TILE.position_side());
             let vector = Self::TILE.vector();
             let at = self.stages.offset(stage * Self::TILE.stage_elements());
@@ -418,19 +308,11 @@ mod device {
                 // SAFETY (both): rows k < 8 of the stage, 16-byte aligned vectors (tested in `tile`).
                 for e in (0..MICRO).step_by(vector as usize) {
                     unsafe {
-                        ws.load_16(
-                            k * Self::TILE.channel_row() + channels.index(self.place.0, e as u32),
-                            &mut w[e..],
-                        )
+                        ws.load_16(k * Self::TILE.channel_row() + channels.index(self.place.0, e as u32), &mut w[e..])
                     };
                 }
                 for e in (0..POSITION_MICRO as usize).step_by(vector as usize) {
-                    unsafe {
-                        xs.load_16(
-                            k * POSITIONS + positions.index(self.place.1, e as u32),
-                            &mut x[e..],
-                        )
-                    };
+                    unsafe { xs.load_16(k * POSITIONS + positions.index(self.place.1, e as u32), &mut x[e..]) };
                 }
                 for i in 0..MICRO {
                     for j in 0..POSITION_MICRO as usize {
@@ -443,12 +325,7 @@ mod device {
                 let mut x = [A::default(); 4];
                 for e in (0..4).step_by(vector as usize) {
                     // SAFETY: 4 of the row's 128 positions a lane, in aligned vectors.
-                    unsafe {
-                        xs.load_16(
-                            row * POSITIONS + e as u32 * 32 + self.lane * vector,
-                            &mut x[e..],
-                        )
-                    };
+                    unsafe { xs.load_16(row * POSITIONS + e as u32 * 32 + self.lane * vector, &mut x[e..]) };
                 }
                 let mut sum = (x[0].to_f64() + x[1].to_f64()) + (x[2].to_f64() + x[3].to_f64());
                 for mask in [16, 8, 4, 2, 1] {
@@ -458,8 +335,7 @@ mod device {
                     let channel = i as u32 * 32 + self.lane;
                     if channel < Self::TILE.channels() {
                         // SAFETY: a row of the stage.
-                        let w =
-                            unsafe { ws.load(row * Self::TILE.channel_row() + channel) }.to_f64();
+                        let w = unsafe { ws.load(row * Self::TILE.channel_row() + channel) }.to_f64();
                         sums[i] = w.fma(sum, sums[i]);
                     }
                 }
@@ -469,12 +345,7 @@ mod device {
         /// The tile's moments from its z and sums. Shared memory now holds, from 0: sums (warps × channels), then the
         /// squares (2 × channels), both f64, then the shifts (channels), in `A`.
         #[inline(always)]
-        unsafe fn epilogue(
-            &self,
-            z: &[[A; POSITION_MICRO as usize]; MICRO],
-            sums: &[f64; 4],
-            count: u32,
-        ) -> Moments {
+        unsafe fn epilogue(&self, z: &[[A; POSITION_MICRO as usize]; MICRO], sums: &[f64; 4], count: u32) -> Moments {
             let channels = Self::TILE.channels();
             let all_sums = Shared::<f64>::dynamic(0);
             let squares = all_sums.offset(Self::TILE.warps() * channels);
@@ -496,11 +367,7 @@ mod device {
                     // SAFETY: written before the barrier.
                     sum += unsafe { all_sums.load(warp * channels + self.thread) };
                 }
-                moments = Moments {
-                    count: count as f64,
-                    mean: sum / count as f64,
-                    m2: 0.0,
-                };
+                moments = Moments { count: count as f64, mean: sum / count as f64, m2: 0.0 };
                 // SAFETY: one element a channel.
                 unsafe { shifts.store(self.thread, A::from_f64(moments.mean)) };
             }
@@ -528,8 +395,7 @@ mod device {
             sync_threads();
             if mine {
                 // SAFETY: written before the barrier.
-                moments.m2 =
-                    unsafe { squares.load(self.thread) + squares.load(channels + self.thread) };
+                moments.m2 = unsafe { squares.load(self.thread) + squares.load(channels + self.thread) };
             }
             moments
         }
@@ -545,11 +411,7 @@ mod tests {
     fn the_epilogue_fits_in_the_stages() {
         for tile in TILES {
             let bytes = (tile.warps() + 2) * tile.channels() * 8 + tile.channels() * tile.bytes;
-            assert!(
-                bytes <= tile.shared_bytes(),
-                "{tile:?}: {bytes} > {}",
-                tile.shared_bytes()
-            );
+            assert!(bytes <= tile.shared_bytes(), "{tile:?}: {bytes} > {}", tile.shared_bytes());
             assert!(tile.shared_bytes() <= 48 * 1024, "no opt-in needed");
         }
     }

@@ -20,11 +20,7 @@ pub struct Moments {
 
 impl Moments {
     /// Of no values.
-    pub const EMPTY: Self = Self {
-        count: 0.0,
-        mean: 0.0,
-        m2: 0.0,
-    };
+    pub const EMPTY: Self = Self { count: 0.0, mean: 0.0, m2: 0.0 };
 
     /// The moments of both sets together.
     #[inline(always)]
@@ -38,11 +34,7 @@ impl Moments {
         let count = self.count + other.count;
         let delta = other.mean - self.mean;
         let share = other.count / count;
-        Self {
-            count,
-            mean: self.mean + delta * share,
-            m2: self.m2 + other.m2 + delta * delta * self.count * share,
-        }
+        Self { count, mean: self.mean + delta * share, m2: self.m2 + other.m2 + delta * delta * self.count * share }
     }
 
     /// The merge of all 32 lanes' moments, in lane 0; the others hold partial merges.
@@ -73,11 +65,7 @@ mod tests {
     fn of(values: &[f64]) -> Moments {
         let count = values.len() as f64;
         let mean = values.iter().sum::<f64>() / count;
-        Moments {
-            count,
-            mean,
-            m2: values.iter().map(|v| (v - mean).powi(2)).sum(),
-        }
+        Moments { count, mean, m2: values.iter().map(|v| (v - mean).powi(2)).sum() }
     }
 
     proptest! {

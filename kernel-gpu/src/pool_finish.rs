@@ -58,12 +58,7 @@ pub struct PoolFinish<T> {
 }
 
 const fn spec(name: &'static str) -> KernelSpec {
-    KernelSpec {
-        name,
-        threads: 32,
-        min_blocks: 4,
-        shared_bytes: 0,
-    }
+    KernelSpec { name, threads: 32, min_blocks: 4, shared_bytes: 0 }
 }
 /// The launch for f32: one warp a block, any number of blocks.
 pub const SPEC_F32: KernelSpec = spec("pool_finish_f32");
@@ -117,11 +112,7 @@ mod device {
         let at = |b: u32| b as u64 * p.channels as u64 + c;
         let optional = |pointer: Global<T>, otherwise: f64| {
             // SAFETY: not null, so it holds Cout elements.
-            if pointer.is_null() {
-                otherwise
-            } else {
-                unsafe { pointer.load(c) }.to_f64()
-            }
+            if pointer.is_null() { otherwise } else { unsafe { pointer.load(c) }.to_f64() }
         };
 
         let mut moments = Moments::EMPTY;
@@ -129,19 +120,11 @@ mod device {
         while b < p.batch {
             // SAFETY: b < B and c < Cout.
             let (mean, m2) = unsafe { (p.mean.load(at(b)), p.m2.load(at(b))) };
-            moments = moments.merge(Moments {
-                count: p.positions as f64,
-                mean,
-                m2,
-            });
+            moments = moments.merge(Moments { count: p.positions as f64, mean, m2 });
             b += 32;
         }
         let moments = moments.merge_warp();
-        let (count, mu, m2) = (
-            broadcast(moments.count, 0),
-            broadcast(moments.mean, 0),
-            broadcast(moments.m2, 0),
-        );
+        let (count, mu, m2) = (broadcast(moments.count, 0), broadcast(moments.mean, 0), broadcast(moments.m2, 0));
         let variance = m2 / count;
         let bias = p.scale * optional(p.conv_bias, 0.0);
 
@@ -160,8 +143,7 @@ mod device {
             // SAFETY: b < B and c < Cout; each output has one writer.
             unsafe {
                 let m = p.mean.load(at(b));
-                p.output
-                    .store(at(b), T::from_f64((m - center).fma(gain, shift)));
+                p.output.store(at(b), T::from_f64((m - center).fma(gain, shift)));
             }
             b += 32;
         }
@@ -174,10 +156,8 @@ mod device {
                     let keep = 1.0 - p.factor;
                     let mean = p.running_mean.load(c).to_f64();
                     let var = p.running_var.load(c).to_f64();
-                    p.running_mean
-                        .store(c, T::from_f64(keep * mean + p.factor * (mu + bias)));
-                    p.running_var
-                        .store(c, T::from_f64(keep * var + p.factor * (m2 / (count - 1.0))));
+                    p.running_mean.store(c, T::from_f64(keep * mean + p.factor * (mu + bias)));
+                    p.running_var.store(c, T::from_f64(keep * var + p.factor * (m2 / (count - 1.0))));
                 }
             }
         }

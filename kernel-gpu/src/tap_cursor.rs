@@ -24,19 +24,12 @@ pub struct TapCursor {
 
 impl TapCursor {
     /// k = 0.
-    pub const START: Self = Self {
-        channel: 0,
-        tap: [0; 3],
-        delta: 0,
-    };
+    pub const START: Self = Self { channel: 0, tap: [0; 3], delta: 0 };
 
     /// Moves on by `steps`.
     #[inline(always)]
     pub const fn advance(&mut self, steps: u32, shape: &ConvShape) {
-        let (plane, width) = (
-            shape.input[1] as i64 * shape.input[2] as i64,
-            shape.input[2] as i64,
-        );
+        let (plane, width) = (shape.input[1] as i64 * shape.input[2] as i64, shape.input[2] as i64);
         self.tap[2] += steps;
         self.delta -= steps as i64;
         while self.tap[2] >= shape.kernel[2] {
@@ -65,18 +58,9 @@ mod tests {
     fn at(k: u64, shape: &ConvShape) -> TapCursor {
         let taps = shape.taps() as u64;
         let (ci, t) = ((k / taps) as u32, (k % taps) as u32);
-        let tap = [
-            t / (shape.kernel[1] * shape.kernel[2]),
-            t / shape.kernel[2] % shape.kernel[1],
-            t % shape.kernel[2],
-        ];
-        let inner = (tap[0] as i64 * shape.input[1] as i64 + tap[1] as i64) * shape.input[2] as i64
-            + tap[2] as i64;
-        TapCursor {
-            channel: ci,
-            tap,
-            delta: ci as i64 * shape.volume() as i64 - inner,
-        }
+        let tap = [t / (shape.kernel[1] * shape.kernel[2]), t / shape.kernel[2] % shape.kernel[1], t % shape.kernel[2]];
+        let inner = (tap[0] as i64 * shape.input[1] as i64 + tap[1] as i64) * shape.input[2] as i64 + tap[2] as i64;
+        TapCursor { channel: ci, tap, delta: ci as i64 * shape.volume() as i64 - inner }
     }
 
     proptest! {

@@ -72,19 +72,11 @@ impl Tile {
     }
     /// The side of channels.
     pub const fn channel_side(&self) -> Side {
-        Side {
-            threads: self.channel_threads,
-            micro: self.channel_micro,
-            vector: self.vector(),
-        }
+        Side { threads: self.channel_threads, micro: self.channel_micro, vector: self.vector() }
     }
     /// The side of positions.
     pub const fn position_side(&self) -> Side {
-        Side {
-            threads: POSITION_THREADS,
-            micro: POSITION_MICRO,
-            vector: self.vector(),
-        }
+        Side { threads: POSITION_THREADS, micro: POSITION_MICRO, vector: self.vector() }
     }
     /// A thread's place: (along the channels, along the positions).
     #[inline(always)]
@@ -135,8 +127,7 @@ mod tests {
                 let (c, p) = tile.place(thread / 32, thread % 32);
                 for i in 0..channels.micro {
                     for j in 0..positions.micro {
-                        owners[(channels.index(c, i) * POSITIONS + positions.index(p, j))
-                            as usize] += 1;
+                        owners[(channels.index(c, i) * POSITIONS + positions.index(p, j)) as usize] += 1;
                     }
                 }
             }
@@ -149,10 +140,7 @@ mod tests {
         for tile in TILES {
             assert_eq!(tile.threads() % POSITIONS, 0);
             assert_eq!(tile.position_loads() * tile.rows_at_once(), STEP);
-            assert_eq!(
-                tile.channel_loads() * tile.threads(),
-                STEP * tile.channels()
-            );
+            assert_eq!(tile.channel_loads() * tile.threads(), STEP * tile.channels());
             assert_eq!(tile.warps() % 2, 0);
             assert!(tile.channels() <= tile.threads());
             assert!(tile.channel_loads() <= 4 && tile.position_loads() <= 8);
@@ -167,10 +155,7 @@ mod tests {
                 for thread in 0..side.threads {
                     for e in (0..side.micro).step_by(side.vector as usize) {
                         assert_eq!(side.index(thread, e) * tile.bytes % 16, 0);
-                        assert_eq!(
-                            side.index(thread, e) + side.vector - 1,
-                            side.index(thread, e + side.vector - 1)
-                        );
+                        assert_eq!(side.index(thread, e) + side.vector - 1, side.index(thread, e + side.vector - 1));
                     }
                 }
             }
@@ -196,11 +181,7 @@ mod tests {
             }
             let side = tile.position_side();
             let span = side.index(7, side.vector - 1) - side.index(0, 0) + 1;
-            assert_eq!(
-                span * tile.bytes,
-                128,
-                "8 lanes read 128 contiguous bytes of X"
-            );
+            assert_eq!(span * tile.bytes, 128, "8 lanes read 128 contiguous bytes of X");
         }
     }
 }

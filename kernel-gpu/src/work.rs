@@ -36,29 +36,13 @@ pub struct Item {
 impl Work {
     /// Splits P `positions` in tiles of `tile_positions`, and their runs so that there are about `max_items` items at most
     /// (never fewer than one slice for each b and channel tile).
-    pub const fn split(
-        positions: u64,
-        tile_positions: u64,
-        channel_tiles: u32,
-        batch: u32,
-        max_items: u64,
-    ) -> Self {
+    pub const fn split(positions: u64, tile_positions: u64, channel_tiles: u32, batch: u32, max_items: u64) -> Self {
         let position_tiles = positions.div_ceil(tile_positions);
         let groups = batch as u64 * channel_tiles as u64;
-        let wanted = if max_items > groups {
-            max_items / groups
-        } else {
-            1
-        };
+        let wanted = if max_items > groups { max_items / groups } else { 1 };
         let tiles_per_slice = position_tiles.div_ceil(wanted);
         let slices = position_tiles.div_ceil(tiles_per_slice);
-        Self {
-            position_tiles,
-            tiles_per_slice,
-            slices,
-            channel_tiles,
-            batch,
-        }
+        Self { position_tiles, tiles_per_slice, slices, channel_tiles, batch }
     }
 
     /// How many items there are.
@@ -72,11 +56,7 @@ impl Work {
     pub const fn item(&self, index: u64) -> Item {
         let (rest, channel_tile) = div_rem(index, self.channel_tiles as u64);
         let (batch, slice) = div_rem(rest, self.slices);
-        Item {
-            batch: batch as u32,
-            channel_tile: channel_tile as u32,
-            slice,
-        }
+        Item { batch: batch as u32, channel_tile: channel_tile as u32, slice }
     }
 
     /// The position tiles [first, end) of `slice`.
@@ -84,14 +64,7 @@ impl Work {
     pub const fn tiles(&self, slice: u64) -> (u64, u64) {
         let first = slice * self.tiles_per_slice;
         let end = first + self.tiles_per_slice;
-        (
-            first,
-            if end < self.position_tiles {
-                end
-            } else {
-                self.position_tiles
-            },
-        )
+        (first, if end < self.position_tiles { end } else { self.position_tiles })
     }
 
     /// How many positions `slice` holds, of P `positions` in tiles of `tile_positions`.
@@ -133,15 +106,7 @@ mod tests {
     #[test]
     fn enough_room_means_one_tile_a_slice() {
         let work = Work::split(25_920, 128, 1, 16, 16_384);
-        assert_eq!(
-            (
-                work.position_tiles,
-                work.tiles_per_slice,
-                work.slices,
-                work.items()
-            ),
-            (203, 1, 203, 3248)
-        );
+        assert_eq!((work.position_tiles, work.tiles_per_slice, work.slices, work.items()), (203, 1, 203, 3248));
         assert_eq!(work.positions_of(202, 25_920, 128), 64);
     }
 }

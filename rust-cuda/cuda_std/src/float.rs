@@ -82,10 +82,7 @@ mod tests {
     fn narrowing_rounds_to_nearest_even() {
         let halfway = 1.0 + f64::powi(2.0, -24);
         assert_eq!(<f32 as Float>::from_f64(halfway), 1.0);
-        assert_eq!(
-            <f32 as Float>::from_f64(1.0 + 3.0 * f64::powi(2.0, -24)),
-            1.0 + 2.0 * f32::EPSILON
-        );
+        assert_eq!(<f32 as Float>::from_f64(1.0 + 3.0 * f64::powi(2.0, -24)), 1.0 + 2.0 * f32::EPSILON);
         assert_eq!(1.5f32.to_f64(), 1.5);
     }
 }

@@ -36,10 +36,7 @@ macro_rules! pointer {
         impl<T: Scalar> $name<T> {
             /// The pointer to `address` in device memory; 0 is the null pointer.
             pub const fn from_address(address: u64) -> Self {
-                Self {
-                    address,
-                    _points_to: PhantomData,
-                }
+                Self { address, _points_to: PhantomData }
             }
             /// No memory: how an optional argument is left out.
             pub const fn null() -> Self {
@@ -57,8 +54,7 @@ macro_rules! pointer {
             #[cfg(target_arch = "nvptx64")]
             #[inline(always)]
             const fn at(self, index: u64) -> u64 {
-                self.address
-                    .wrapping_add(index.wrapping_mul(T::BYTES as u64))
+                self.address.wrapping_add(index.wrapping_mul(T::BYTES as u64))
             }
         }
     };
@@ -91,12 +87,7 @@ impl<T: crate::Word> Global<T> {
         let mut out = [T::default(); N];
         for piece in 0..N / lanes {
             // SAFETY: the caller's promise.
-            unsafe {
-                T::ld_global_nc_16(
-                    self.at(index + (piece * lanes) as u64),
-                    &mut out[piece * lanes..],
-                )
-            };
+            unsafe { T::ld_global_nc_16(self.at(index + (piece * lanes) as u64), &mut out[piece * lanes..]) };
         }
         out
     }

@@ -29,10 +29,7 @@ impl<T: Scalar> Shared<T> {
     /// The array `elements` further on.
     #[inline(always)]
     pub const fn offset(self, elements: u32) -> Self {
-        Self {
-            address: self.address + elements * T::BYTES,
-            _holds: PhantomData,
-        }
+        Self { address: self.address + elements * T::BYTES, _holds: PhantomData }
     }
 }
 
@@ -46,10 +43,7 @@ impl<T: crate::Word> Shared<T> {
         unsafe {
             core::arch::asm!("mov.u32 {0}, cuda_std_dynamic_shared;", out(reg32) base, options(pure, nomem, nostack))
         };
-        Self {
-            address: base + bytes,
-            _holds: PhantomData,
-        }
+        Self { address: base + bytes, _holds: PhantomData }
     }
 
     /// Element `index`.
@@ -89,10 +83,7 @@ mod tests {
 
     #[test]
     fn offsets_count_elements() {
-        let at = |bytes| Shared::<f64> {
-            address: bytes,
-            _holds: PhantomData,
-        };
+        let at = |bytes| Shared::<f64> { address: bytes, _holds: PhantomData };
         assert_eq!(at(64).offset(3).address, 64 + 24);
         assert_eq!(size_of::<Shared<f32>>(), 4);
     }
