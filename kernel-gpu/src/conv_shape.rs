@@ -11,7 +11,10 @@ pub const MAX_EXTENT: u32 = 1 << 30;
 /// a / b and a mod b; (0, 0) for b = 0, which the host refuses, so that device code has no path that panics.
 #[inline(always)]
 pub const fn div_rem(a: u64, b: u64) -> (u64, u64) {
-    if b == 0 { (0, 0) } else { (a / b, a % b) }
+    match a.checked_div(b) {
+        Some(quotient) => (quotient, a % b),
+        None => (0, 0),
+    }
 }
 
 /// The extents that the kernels need. `#[repr(C)]`, part of their parameter blocks.

@@ -1,0 +1,85 @@
+// ConvTranspose3d, scale, BatchNorm3d and global average pooling as one fused operation on a CUDA device.
+// Made from host/src/capi.rs by `cargo xtask header`.
+
+#ifndef CONVT_BN_GAP_H
+#define CONVT_BN_GAP_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+// The call did what it says; the result is on its way on the default stream.
+#define CONVT_BN_GAP_OK 0
+
+// An argument was refused; nothing was launched.
+#define CONVT_BN_GAP_BAD_INPUT 2
+
+// There is no usable device, or it failed.
+#define CONVT_BN_GAP_DEVICE_FAILED 3
+
+// A defect of this library; nothing can be said of the output.
+#define CONVT_BN_GAP_INTERNAL 4
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// Why the last call on this thread failed: one sentence, empty after a success. Valid until the thread's next call.
+const char *convt_bn_gap_last_error(void);
+
+// ConvTranspose3d, scale, BatchNorm3d in training mode (batch statistics, eps 1e-5), global average pooling; all f32.
+//
+//     output[b,c] = bn_weight[c] * s*(m[b,c] - mu[c]) / sqrt(s^2 * sigma2[c] + eps) + bn_bias[c]
+//
+// input (batch_size, in_channels, depth, height, width); kernel (in_channels, out_channels, kernel_d, kernel_h,
+// kernel_w); conv_bias, bn_weight, bn_bias (out_channels), each NULL for 0, 1, 0; output (batch_size, out_channels, 1, 1,
+// 1). All C order, in memory that the device reaches. Returns 0, or an error code with convt_bn_gap_last_error().
+//
+// # Safety
+// Every pointer holds the elements that its shape says, and stays valid and unwritten until the default stream has passed
+// this call; `output` overlaps none of them.
+int convt_bn_gap_f32(const float *input,
+                     const float *kernel,
+                     const float *conv_bias,
+                     const float *bn_weight,
+                     const float *bn_bias,
+                     float *output,
+                     double scale_factor,
+                     size_t batch_size,
+                     size_t in_channels,
+                     size_t out_channels,
+                     size_t depth,
+                     size_t height,
+                     size_t width,
+                     size_t kernel_d,
+                     size_t kernel_h,
+                     size_t kernel_w);
+
+// convt_bn_gap_f32 under the name that benchmark harnesses call.
+//
+// # Safety
+// As convt_bn_gap_f32.
+int solution(const float *input,
+             const float *kernel,
+             const float *conv_bias,
+             const float *bn_weight,
+             const float *bn_bias,
+             float *output,
+             double scale_factor,
+             size_t batch_size,
+             size_t in_channels,
+             size_t out_channels,
+             size_t depth,
+             size_t height,
+             size_t width,
+             size_t kernel_d,
+             size_t kernel_h,
+             size_t kernel_w);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* CONVT_BN_GAP_H */

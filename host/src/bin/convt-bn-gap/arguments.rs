@@ -1,0 +1,95 @@
+//! The options that several commands share: which device, which way to compute.
+
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+use convt_bn_gap::{Algorithm, AlgorithmChoice, Device, PlanOptions, Precision};
+
+use crate::failure::Failure;
+use crate::report;
+
+/// Where and how to compute.
+#[derive(Args, Clone, Debug)]
+pub struct Where {
+    /// auto, cpu, cuda, cuda:N, or reference (the definition in f64); only auto may fall back to the CPU.
+    #[arg(long, default_value = "auto")]
+    device: DeviceArgument,
+    /// The way to compute; auto takes the best that the device has for this problem.
+    #[arg(long, value_enum, default_value_t = AlgorithmArgument::Auto)]
+    algorithm: AlgorithmArgument,
+    /// strict keeps every step in the input's precision or wider.
+    #[arg(long, value_enum, default_value_t = PrecisionArgument::Default)]
+    precision: PrecisionArgument,
+}
+
+impl Where {
+    /// Opens the device. The driver is touched for `auto` and `cuda` alone; that `auto` fell back is said once.
+    pub fn open(&self) -> Result<Device, Failure> {
+        let device = match self.device {
+            DeviceArgument::Auto => Device::auto()?,
+            DeviceArgument::Cpu => Device::cpu(),
+            DeviceArgument::Cuda(ordinal) => Device::cuda(ordinal)?,
+            DeviceArgument::Reference => Device::reference(),
+        };
+        if let Some(reason) = device.fallback() {
+            report::remark(&format!("note: computing on the CPU: {reason}"));
+        }
+        Ok(device)
+    }
+
+    /// What the library's plan is asked for.
+    pub fn plan_options(&self) -> PlanOptions {
+        PlanOptions {
+            algorithm: match self.algorithm {
+                AlgorithmArgument::Auto => AlgorithmChoice::Auto,
+                AlgorithmArgument::Spectral => AlgorithmChoice::Force(Algorithm::Spectral),
+                AlgorithmArgument::Direct => AlgorithmChoice::Force(Algorithm::Direct),
+                AlgorithmArgument::Reference => AlgorithmChoice::Force(Algorithm::Reference),
+            },
+            precision: match self.precision {
+                PrecisionArgument::Default => Precision::Default,
+                PrecisionArgument::Strict => Precision::Strict,
+            },
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum DeviceArgument {
+    Auto,
+    Cpu,
+    Cuda(usize),
+    Reference,
+}
+
+impl FromStr for DeviceArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unknown = || format!("{text:?} is not one of auto, cpu, cuda, cuda:N, reference");
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            "reference" => Ok(Self::Reference),
+            _ => {
+                let ordinal = text.strip_prefix("cuda:").ok_or_else(unknown)?;
+                ordinal.parse().map(Self::Cuda).map_err(|_| unknown())
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum AlgorithmArgument {
+    Auto,
+    Spectral,
+    Direct,
+    Reference,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PrecisionArgument {
+    Default,
+    Strict,
+}

@@ -1,0 +1,272 @@
+//! `bench`: is it right, then how long does it take, and how far is that from the floor?
+
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use convt_bn_gap::check::{self, OutputError, SampledReference};
+use convt_bn_gap::draw::Draws;
+use convt_bn_gap::plan::{Measurement, StageMeasurement, median};
+use convt_bn_gap::preset::{PRESETS, Preset};
+use convt_bn_gap::{DType, Error, KernelShape, Plan, Problem, Recipe, Shape5, Tensors};
+use serde_json::{Value, json};
+
+use crate::arguments::Where;
+use crate::failure::Failure;
+use crate::progress::Bar;
+use crate::{bandwidth, report};
+
+/// Check a result on drawn data, then time it.
+///
+/// The error is that of the whole operation against the definition in f64, over as many output channels as can be
+/// afforded. The floor is the time that reading input and kernel once and writing the output takes.
+#[derive(Args)]
+pub struct Arguments {
+    /// A named problem.
+    #[arg(long, default_value = "kernelbench-77", value_parser = preset)]
+    preset: &'static Preset,
+    /// Any other problem: its nine sizes.
+    #[arg(long, value_name = "B,Cin,Cout,D,H,W,Kd,Kh,Kw", value_parser = sizes, conflicts_with = "preset", allow_hyphen_values = true)]
+    shape: Option<[usize; 9]>,
+    /// How many runs to time; else as many as fit in ten seconds, at least 3 and at most 100.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    runs: Option<u32>,
+    #[command(flatten)]
+    place: Where,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+fn preset(name: &str) -> Result<&'static Preset, String> {
+    PRESETS.iter().find(|preset| preset.name == name).ok_or_else(|| {
+        let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+        format!("there is no such preset; there are {}", names.join(", "))
+    })
+}
+
+fn sizes(text: &str) -> Result<[usize; 9], String> {
+    let sizes: Option<Vec<usize>> = text.split(',').map(|size| size.trim().parse().ok()).collect();
+    sizes
+        .and_then(|sizes| sizes.try_into().ok())
+        .ok_or_else(|| "it must be nine sizes, B,Cin,Cout,D,H,W,Kd,Kh,Kw".to_owned())
+}
+
+/// Enough to compute a few channels of KernelBench 77 by the definition, in seconds.
+pub const REFERENCE_FLOPS: u128 = 20_000_000_000;
+
+/// The time that runs may take where their number is not given.
+const ENOUGH: Duration = Duration::from_secs(10);
+
+/// Their number then.
+const RUNS: RangeInclusive<u32> = 3..=100;
+
+/// A problem and its data.
+pub struct Subject {
+    /// The problem.
+    pub problem: Problem,
+    /// Its tensors.
+    pub tensors: Tensors<f32>,
+}
+
+impl Subject {
+    /// A preset's problem and data.
+    pub fn preset(preset: &Preset) -> Result<Self, Failure> {
+        let problem = preset.problem();
+        let tensors = preset.draws().tensors(&problem)?;
+        Ok(Self { problem, tensors })
+    }
+
+    fn sizes([batch, cin, cout, d, h, w, kd, kh, kw]: [usize; 9]) -> Result<Self, Failure> {
+        let input = Shape5 { batch, channels: cin, depth: d, height: h, width: w };
+        let kernel = KernelShape { in_channels: cin, out_channels: cout, depth: kd, height: kh, width: kw };
+        let problem = Problem::builder(input, kernel).scale_factor(2.0).build().map_err(Error::from)?;
+        let tensors = Draws::usual(&problem, 1).tensors(&problem)?;
+        Ok(Self { problem, tensors })
+    }
+
+    /// The error of an output of this problem over sampled channels, and how many those are.
+    pub fn error(&self, output: ndarray::ArrayView5<'_, f32>) -> Result<(OutputError, usize), Failure> {
+        let inputs = self.tensors.as_inputs();
+        let sampled = SampledReference::new(&self.problem, REFERENCE_FLOPS);
+        let bar = Bar::of("checking against the definition in f64");
+        let expected = sampled.run(&self.problem, &inputs, Some(&|done, total| bar.set(done, total)))?;
+        Ok((sampled.error(output, &expected, inputs.bn_bias)?, sampled.channels().len()))
+    }
+}
+
+/// Times runs one by one by the clock on the wall, and the memory beside them. The plan has run before: that was the
+/// warm-up.
+fn measure_on_cpu(plan: &mut Plan<f32>, subject: &Subject, runs: u32) -> Result<Measurement, Error> {
+    let inputs = subject.tensors.as_inputs();
+    let bar = Bar::of("timing");
+    let mut runs_ms = Vec::new();
+    for run in 0..runs {
+        bar.set(run.into(), runs.into());
+        let start = Instant::now();
+        plan.run(&inputs)?;
+        runs_ms.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    let stage = StageMeasurement {
+        name: "all",
+        runs_ms: runs_ms.clone(),
+        bytes: least_bytes(&subject.problem),
+        flops: u64::try_from(subject.problem.direct_flops()).unwrap_or(u64::MAX),
+    };
+    Ok(Measurement { runs_ms, stages: vec![stage], bandwidth: bandwidth::of_this_machine()? })
+}
+
+/// As many runs as fit in [`ENOUGH`], judged by the first.
+fn affordable_runs(first: Duration) -> u32 {
+    let fitting = ENOUGH.as_secs_f64() / first.as_secs_f64().max(1e-9);
+    (fitting as u32).clamp(*RUNS.start(), *RUNS.end())
+}
+
+/// Bytes that any way must move: input and kernel read once, output written once.
+fn least_bytes(problem: &Problem) -> u64 {
+    let elements =
+        problem.input_elements() as u64 + problem.kernel_elements() as u64 + problem.output_elements() as u64;
+    elements.saturating_mul(DType::F32.bytes() as u64)
+}
+
+/// Checks, times, prints.
+pub fn bench(arguments: &Arguments) -> Result<(), Failure> {
+    let device = arguments.place.open()?;
+    let subject = match arguments.shape {
+        Some(shape) => Subject::sizes(shape)?,
+        None => Subject::preset(arguments.preset)?,
+    };
+    let mut plan = Plan::<f32>::new(&subject.problem, &device, arguments.place.plan_options())?;
+    let began = Instant::now();
+    let outputs = {
+        let bar = Bar::of("warming up");
+        plan.run_with_progress(&subject.tensors.as_inputs(), &|done, total| bar.set(done, total))?
+    };
+    let runs = arguments.runs.unwrap_or(affordable_runs(began.elapsed()));
+    let (error, channels) = subject.error(outputs.output.view())?;
+    let bound = check::bound(plan.recipe().algorithm, DType::F32);
+    if !error.passes(bound) {
+        let bound = error.bound(bound);
+        return Err(Failure::Check(format!("not timed: the error is {:.1e}, its bound {bound:.0e}", error.value)));
+    }
+    let measured = match plan.measure_on_device(&subject.tensors.as_inputs(), runs as usize)? {
+        Some(measured) => measured,
+        None => measure_on_cpu(&mut plan, &subject, runs)?,
+    };
+    let floor_ms = least_bytes(&subject.problem) as f64 / measured.bandwidth * 1e3;
+    let found = Found { device: device.name(), recipe: plan.recipe().clone(), error, channels, measured, floor_ms };
+    let text = if arguments.json { found.as_json(&subject.problem) } else { found.in_words(&subject.problem) };
+    Ok(report::print(&text)?)
+}
+
+/// What is to be reported.
+struct Found {
+    device: String,
+    recipe: Recipe,
+    error: OutputError,
+    channels: usize,
+    measured: Measurement,
+    floor_ms: f64,
+}
+
+impl Found {
+    fn min_and_max_ms(&self) -> (f64, f64) {
+        let runs = self.measured.runs_ms.iter().copied();
+        (runs.clone().fold(f64::INFINITY, f64::min), runs.fold(0.0, f64::max))
+    }
+
+    fn as_json(&self, problem: &Problem) -> String {
+        let (min_ms, max_ms) = self.min_and_max_ms();
+        let stages: Vec<Value> = self.measured.stages.iter().map(stage_as_json).collect();
+        json!({
+            "device": self.device,
+            "backend": self.recipe.backend.to_string(),
+            "algorithm": self.recipe.algorithm.to_string(),
+            "precision": self.recipe.precision.to_string(),
+            "shape": report::shape_numbers(problem),
+            "error": self.error.value,
+            "median_ms": median(&self.measured.runs_ms),
+            "min_ms": min_ms,
+            "max_ms": max_ms,
+            "runs": self.measured.runs_ms.len(),
+            "floor_ms": self.floor_ms,
+            "workspace_bytes": self.recipe.workspace_bytes,
+            "stages": stages,
+        })
+        .to_string()
+    }
+
+    fn in_words(&self, problem: &Problem) -> String {
+        let recipe = &self.recipe;
+        let (min_ms, max_ms) = self.min_and_max_ms();
+        let median_ms = median(&self.measured.runs_ms);
+        let kind = if self.error.absolute { "absolute" } else { "relative to |output − β|" };
+        let mut lines = vec![
+            report::shape_in_words(problem),
+            format!(
+                "{} on {}, precision {}, workspace {} bytes",
+                recipe.algorithm,
+                report::place(recipe.backend, &self.device),
+                recipe.precision,
+                recipe.workspace_bytes,
+            ),
+            format!(
+                "error   {:.1e}, {kind}, over {} of {} channels",
+                self.error.value,
+                self.channels,
+                problem.out_channels(),
+            ),
+            format!(
+                "median  {} of {} runs, {} to {}",
+                report::milliseconds(median_ms),
+                self.measured.runs_ms.len(),
+                report::milliseconds(min_ms),
+                report::milliseconds(max_ms),
+            ),
+            format!(
+                "floor   {}: {} bytes at {:.1} GB/s; the median is {:.1} times that",
+                report::milliseconds(self.floor_ms),
+                least_bytes(problem),
+                self.measured.bandwidth / 1e9,
+                median_ms / self.floor_ms,
+            ),
+        ];
+        if self.measured.stages.len() > 1 {
+            lines.extend(self.measured.stages.iter().map(|stage| {
+                let ms = median(&stage.runs_ms);
+                let rate = stage.flops as f64 / (ms * 1e6);
+                format!("        {}: {}, {rate:.0} GFLOP/s", stage.name, report::milliseconds(ms))
+            }));
+        }
+        lines.join("\n")
+    }
+}
+
+fn stage_as_json(stage: &StageMeasurement) -> Value {
+    json!({
+        "name": stage.name,
+        "median_ms": median(&stage.runs_ms),
+        "bytes": stage.bytes,
+        "flops": stage.flops,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_fit_in_the_time_there_is() {
+        assert_eq!(affordable_runs(Duration::ZERO), 100);
+        assert_eq!(affordable_runs(Duration::from_millis(500)), 20);
+        assert_eq!(affordable_runs(Duration::MAX), 3);
+    }
+
+    #[test]
+    fn nine_sizes_or_none() {
+        assert_eq!(sizes("1, 2,3,4,5,6,7,8,9"), Ok([1, 2, 3, 4, 5, 6, 7, 8, 9]));
+        for text in ["", "1,2,3,4,5,6,7,8", "1,2,3,4,5,6,7,8,9,10", "1,2,3,4,5,6,7,8,-9", "1,2,3,4,5,6,7,8,1e3"] {
+            assert!(sizes(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The CPU backend against the definition, on every kind of shape.
+
+use super::*;
+use crate::check::{output_error, statistic_error};
+use crate::draw::{Draw, Draws};
+use crate::problem::{KernelShape, Mode, Momentum, ProblemBuilder, Shape5};
+use crate::reference;
+use crate::tensors::Tensors;
+use ndarray::{Array1, Array5};
+use proptest::prelude::*;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// B, Cin, Cout, D, H, W, Kd, Kh, Kw.
+type Sizes = [usize; 9];
+
+fn builder([batch, ci, co, depth, height, width, kd, kh, kw]: Sizes) -> ProblemBuilder {
+    let input = Shape5 { batch, channels: ci, depth, height, width };
+    let kernel = KernelShape { in_channels: ci, out_channels: co, depth: kd, height: kh, width: kw };
+    Problem::builder(input, kernel).scale_factor(-1.5).running_statistics(true)
+}
+
+fn draw<T: Element>(problem: &Problem) -> Tensors<T> {
+    Draws::usual(problem, 11).tensors(problem).unwrap()
+}
+
+fn definition<T: Element>(problem: &Problem, tensors: &Tensors<T>) -> Outputs<f64> {
+    let wide = tensors.as_inputs().to_f64().unwrap();
+    reference::run(problem, &wide.as_inputs(), None, None).unwrap()
+}
+
+fn assert_agree(problem: &Problem, tensors: &Tensors<f64>) {
+    let expected = definition(problem, tensors);
+    let found = run(problem, &tensors.as_inputs(), None).unwrap();
+    let error = output_error(found.output.view(), expected.output.view(), tensors.as_inputs().bn_bias).unwrap();
+    assert!(error.passes(1e-10), "{problem:?} {error:?}");
+    let pairs = [
+        ("batch_mean", &found.batch_mean, &expected.batch_mean),
+        ("batch_var", &found.batch_var, &expected.batch_var),
+        ("running_mean", &found.running_mean, &expected.running_mean),
+        ("running_var", &found.running_var, &expected.running_var),
+    ];
+    for (name, found, expected) in pairs {
+        assert_eq!(found.is_some(), expected.is_some(), "{name}");
+        if let (Some(found), Some(expected)) = (found, expected) {
+            let error = statistic_error(name, found.view(), expected.view()).unwrap();
+            assert!(error < 1e-12, "{problem:?} {name} {error}");
+        }
+    }
+}
+
+#[test]
+fn shapes_that_cross_every_block_boundary() {
+    let cases: [Sizes; 16] = [
+        [1, 1, 1, 1, 1, 2, 1, 1, 1],
+        [2, 1, 1, 1, 1, 1, 1, 1, 1],
+        [2, 3, 4, 3, 4, 5, 1, 1, 1],
+        [2, 3, 4, 3, 4, 5, 2, 3, 4],
+        [1, 2, 3, 2, 2, 2, 5, 6, 7],   // kernel larger than the input
+        [3, 2, 2, 1, 1, 1, 3, 4, 5],   // one input element, all kernel
+        [2, 2, 300, 1, 2, 3, 1, 2, 2], // two blocks of channels
+        [3, 2, 3, 1, 2, 337, 1, 2, 8], // columns in unequal blocks
+        [2, 40, 3, 2, 3, 2, 2, 3, 3],  // several blocks of rows for each kd
+        [2, 41, 3, 2, 1, 4, 2, 1, 7],  // of which one begins amid the taps of a line
+        [1, 2, 2, 40, 40, 3, 2, 3, 3], // several blocks in a group
+        [1, 1, 1, 1, 1, 5000, 1, 1, 9],
+        [1, 1, 2, 1, 5000, 1, 1, 9, 1],
+        [1, 1, 2, 5000, 1, 1, 9, 1, 1],
+        [600, 1, 1, 1, 1, 1, 1, 1, 2],
+        [2, 600, 1, 1, 1, 1, 1, 1, 1],
+    ];
+    for sizes in cases {
+        let problem = builder(sizes).build().unwrap();
+        assert_agree(&problem, &draw(&problem));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn any_problem(
+        sizes in [1usize..4, 1..5, 1..6, 1..5, 1..5, 1..7, 1..5, 1..5, 1..5],
+        scale in prop_oneof![Just(0.0), -3.0..3.0f64],
+        momentum in prop_oneof![(0.0..=1.0f64).prop_map(Momentum::Factor), (0u64..9).prop_map(|num_batches_tracked| Momentum::Cumulative { num_batches_tracked })],
+        eval in any::<bool>(),
+        given in any::<[bool; 4]>(),
+        seed in any::<u64>(),
+    ) {
+        let mode = if eval { Mode::Eval } else { Mode::Train { momentum } };
+        let built = builder(sizes).scale_factor(scale).mode(mode).running_statistics(given[0]).build();
+        prop_assume!(built.is_ok());
+        let problem = built.unwrap();
+        let mut draws = Draws::usual(&problem, seed);
+        draws.conv_bias = draws.conv_bias.filter(|_| given[1]);
+        draws.bn_weight = draws.bn_weight.filter(|_| given[2]);
+        draws.bn_bias = draws.bn_bias.filter(|_| given[3]);
+        assert_agree(&problem, &draws.tensors(&problem).unwrap());
+    }
+
+    /// Where the definition gives NaN or an infinity, so does the CPU, and nowhere else.
+    #[test]
+    fn non_finite_values_reach_what_they_reach(
+        sizes in [2usize..4, 1..4, 1..4, 1..3, 1..4, 1..4, 1..3, 1..3, 1..4],
+        eval in any::<bool>(),
+        into in 0usize..4,
+        places in prop::collection::vec((any::<prop::sample::Index>(), 0usize..3), 1..3),
+        zeros in any::<bool>(),
+    ) {
+        let mode = if eval { Mode::Eval } else { Mode::default() };
+        let problem = builder(sizes).mode(mode).build().unwrap();
+        let mut tensors: Tensors<f64> = draw(&problem);
+        if zeros {
+            tensors.kernel.fill(0.0);
+        }
+        let target = match into {
+            0 => tensors.input.as_slice_mut(),
+            1 => tensors.kernel.as_slice_mut(),
+            2 => tensors.conv_bias.as_mut().unwrap().as_slice_mut(),
+            _ => tensors.running_mean.as_mut().unwrap().as_slice_mut(),
+        }.unwrap();
+        for (place, value) in places {
+            target[place.index(target.len())] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY][value];
+        }
+        let expected = definition(&problem, &tensors);
+        let found = run(&problem, &tensors.as_inputs(), None).unwrap();
+        let alike = |a: f64, b: f64| if a.is_finite() { b.is_finite() } else { a == b || (a.is_nan() && b.is_nan()) };
+        for (found, expected) in found.output.iter().zip(&expected.output) {
+            prop_assert!(alike(*found, *expected), "output {found} {expected}");
+        }
+        let statistics = |out: &Outputs<f64>| -> Vec<f64> {
+            [&out.batch_mean, &out.batch_var, &out.running_mean, &out.running_var]
+                .into_iter().flatten().flat_map(|v| v.to_vec()).collect()
+        };
+        for (found, expected) in statistics(&found).into_iter().zip(statistics(&expected)) {
+            prop_assert!(alike(found, expected), "statistic {found} {expected}");
+        }
+    }
+}
+
+/// A NaN weight must stay in its channel, also where blocks of different widths share their scratch.
+#[test]
+fn a_nan_does_not_leak_into_other_channels() {
+    let problem = builder([5, 1, 3, 1, 1, 200, 1, 1, 7]).build().unwrap();
+    let mut tensors: Tensors<f64> = draw(&problem);
+    tensors.kernel[[0, 1, 0, 0, 3]] = f64::NAN;
+    let out = run(&problem, &tensors.as_inputs(), None).unwrap().output;
+    for ((_, c, ..), value) in out.indexed_iter() {
+        assert_eq!(value.is_nan(), c == 1, "channel {c}: {value}");
+    }
+}
+
+#[test]
+fn one_sample_gives_exactly_beta() {
+    fn assert_beta<T: Element + PartialEq>() {
+        let problem = builder([1, 3, 4, 3, 5, 4, 3, 2, 3]).build().unwrap();
+        let tensors: Tensors<T> = draw(&problem);
+        let out = run(&problem, &tensors.as_inputs(), None).unwrap().output;
+        assert!(out.iter().eq(tensors.bn_bias.as_ref().unwrap()), "{out}");
+    }
+    assert_beta::<f32>();
+    assert_beta::<f64>();
+}
+
+#[test]
+fn constant_channels_without_eps_give_beta() {
+    let problem = builder([3, 2, 2, 2, 2, 2, 1, 1, 1]).eps(0.0).build().unwrap();
+    let mut tensors: Tensors<f64> = draw(&problem);
+    for (input, scale) in [(0.1, -1.5), (0.0, -1.5), (0.1, 0.0)] {
+        tensors.input.fill(input);
+        let problem = builder([3, 2, 2, 2, 2, 2, 1, 1, 1]).eps(0.0).scale_factor(scale).build().unwrap();
+        let out = run(&problem, &tensors.as_inputs(), None).unwrap();
+        for ((_, c, ..), value) in out.output.indexed_iter() {
+            assert_eq!(*value, tensors.bn_bias.as_ref().unwrap()[c], "{input} {scale}");
+        }
+    }
+}
+
+#[test]
+fn a_large_mean_cancels_before_it_can_harm() {
+    let problem = builder([3, 4, 2, 3, 4, 5, 3, 3, 3]).build().unwrap();
+    let mut draws = Draws::usual(&problem, 5);
+    draws.input = Draw { seed: 1, lo: 1e6, hi: 1e6 + 1.0 };
+    let tensors: Tensors<f64> = draws.tensors(&problem).unwrap();
+    let expected = definition(&problem, &tensors);
+    let out = run(&problem, &tensors.as_inputs(), None).unwrap();
+    let error = output_error(out.output.view(), expected.output.view(), tensors.as_inputs().bn_bias).unwrap();
+    assert!(!error.absolute && error.value < 1e-7, "{error:?}");
+}
+
+#[test]
+fn single_precision_is_double_precision_rounded_once() {
+    let problem = builder([3, 4, 5, 4, 6, 5, 3, 2, 3]).build().unwrap();
+    let tensors: Tensors<f32> = draw(&problem);
+    let wide = tensors.as_inputs().to_f64().unwrap();
+    let single = run(&problem, &tensors.as_inputs(), None).unwrap();
+    let double = run(&problem, &wide.as_inputs(), None).unwrap();
+    assert_eq!(single, double.rounded());
+}
+
+#[test]
+fn the_same_bits_with_any_number_of_threads() {
+    let problem = builder([3, 5, 7, 6, 9, 200, 3, 3, 3]).build().unwrap();
+    let tensors: Tensors<f32> = draw(&problem);
+    let with = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| run(&problem, &tensors.as_inputs(), None)).unwrap()
+    };
+    let once = with(1);
+    for threads in [1, 2, 3, 8] {
+        assert_eq!(with(threads), once, "{threads} threads");
+    }
+}
+
+#[test]
+fn any_strides() {
+    let problem = builder([2, 3, 4, 3, 4, 5, 2, 3, 2]).build().unwrap();
+    let tensors: Tensors<f64> = draw(&problem);
+    let reversed = |a: &Array5<f64>| a.view().reversed_axes().as_standard_layout().into_owned();
+    let (input, kernel) = (reversed(&tensors.input), reversed(&tensors.kernel));
+    let strided =
+        Inputs { input: input.view().reversed_axes(), kernel: kernel.view().reversed_axes(), ..tensors.as_inputs() };
+    assert!(strided.input.to_slice().is_none());
+    assert_eq!(run(&problem, &strided, None).unwrap(), run(&problem, &tensors.as_inputs(), None).unwrap());
+}
+
+#[test]
+fn eval_with_running_statistics_convolves_nothing() {
+    let problem = builder([2, 3, 4, 3, 4, 5, 2, 3, 2]).mode(Mode::Eval).build().unwrap();
+    let tensors: Tensors<f64> = draw(&problem);
+    let reports = AtomicU64::new(0);
+    let count = |_, _| {
+        reports.fetch_add(1, Ordering::Relaxed);
+    };
+    let out = run(&problem, &tensors.as_inputs(), Some(&count)).unwrap();
+    assert_eq!(reports.into_inner(), 0);
+    assert_eq!(out.batch_mean, None);
+    assert_eq!(out.running_mean, tensors.running_mean);
+    assert!(workspace_bytes(&problem, 2) < 1024);
+}
+
+#[test]
+fn what_does_not_fit_is_an_error() {
+    // A terabyte of input, seen through one element.
+    let problem = builder([1 << 20, 1, 1, 1, 1, 1 << 20, 1, 1, 1]).build().unwrap();
+    let (one, w) = (Array5::<f32>::zeros((1, 1, 1, 1, 1)), Array5::<f32>::zeros((1, 1, 1, 1, 1)));
+    let (mean, var) = (Array1::zeros(1), Array1::zeros(1));
+    let inputs = Inputs {
+        running_mean: Some(mean.view()),
+        running_var: Some(var.view()),
+        ..Inputs::new(one.broadcast((1 << 20, 1, 1, 1, 1 << 20)).unwrap(), w.view())
+    };
+    let refused = run(&problem, &inputs, None).unwrap_err();
+    assert!(
+        matches!(refused, Error::Memory { what: "input in C order", needed, .. } if needed == 1 << 42),
+        "{refused}"
+    );
+}

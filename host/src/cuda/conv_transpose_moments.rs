@@ -1,0 +1,34 @@
+//! Launching [`kernel_gpu::conv_transpose_moments`].
+
+use cuda_std::Scalar;
+use kernel_gpu::conv_transpose_moments::{ConvTransposeMoments, FORMS};
+use kernel_gpu::tile::POSITIONS;
+
+use super::device::{Bound, CudaDevice};
+use super::error::CudaError;
+use super::stream::RawStream;
+
+/// The stage's name in measurements.
+pub(super) const STAGE: &str = "conv_transpose_moments";
+
+/// Puts form `form` of [`FORMS`] on `stream`.
+///
+/// # Safety
+/// `input` and `kernel` hold what `shape` says and are not written until the stream has passed this point; `mean` and `m2`
+/// hold B·Cout·slices elements each that nothing else uses meanwhile.
+pub(super) unsafe fn launch<T: Scalar>(
+    device: &CudaDevice,
+    form: usize,
+    parameters: &ConvTransposeMoments<T>,
+    stream: RawStream,
+    bound: &Bound<'_>,
+) -> Result<(), CudaError> {
+    let (tile, work) = (FORMS[form].tile, &parameters.work);
+    // What the kernel takes from `work` must be this tile's division of this shape: else it would read past the stages.
+    debug_assert_eq!(work.position_tiles, parameters.shape.positions().div_ceil(u64::from(POSITIONS)));
+    debug_assert_eq!(work.channel_tiles, parameters.shape.out_channels.div_ceil(tile.channels()));
+    let blocks = u32::try_from(work.items()).unwrap_or(u32::MAX).min(i32::MAX as u32);
+    let kernel = device.kernels().conv_transpose_moments::<T>(form);
+    // SAFETY: the caller's promise on memory; `shape` and `work` come from one recipe, made for this form.
+    unsafe { kernel.launch("launching conv_transpose_moments", blocks, parameters, stream, bound) }
+}

@@ -1,0 +1,22 @@
+//! The CUDA backend: the kernels of [`kernel_gpu`] on a GPU, through the driver bound at run time.
+//!
+//! cust stays inside this module, and with it the parts of it that safe code can misuse: nothing public here is a cust
+//! type. Each kernel has one file, which holds its only launch. Every call of the driver happens while the device's
+//! primary context is current on the thread, proven by a `Bound`; the caller's context is put back.
+
+mod batch_norm_reduce;
+mod conv_transpose_moments;
+mod device;
+mod error;
+mod measure;
+mod memory;
+mod module;
+mod plan;
+mod pool_finish;
+mod staging;
+mod stream;
+
+pub use device::{CudaDevice, DeviceFacts, devices};
+pub use error::CudaError;
+pub use plan::{CudaPlan, DeviceTensors};
+pub use stream::RawStream;

@@ -1,0 +1,54 @@
+//! Streams: the plan's own, and those a caller brings.
+
+use cust::stream::{Stream, StreamFlags};
+use cust::sys;
+
+use super::device::Bound;
+use super::error::{CudaError, check, checked};
+
+/// A CUDA stream by its handle (`CUstream`, `cudaStream_t`): what other libraries hand over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawStream(usize);
+
+impl RawStream {
+    /// The legacy default stream (handle 0).
+    pub const DEFAULT: Self = Self(0);
+
+    /// The stream of that handle.
+    pub const fn from_handle(handle: usize) -> Self {
+        Self(handle)
+    }
+
+    /// Its handle.
+    pub const fn handle(self) -> usize {
+        self.0
+    }
+
+    pub(super) fn as_raw(self) -> sys::CUstream {
+        std::ptr::with_exposed_provenance_mut(self.0)
+    }
+
+    /// Waits until all work on it is done; here the errors of its kernels come out.
+    pub(super) fn synchronize(self, what: &'static str, _bound: &Bound<'_>) -> Result<(), CudaError> {
+        // SAFETY: the handle is a stream of the current context, or the caller's promise of one.
+        check(what, unsafe { sys::cuStreamSynchronize(self.as_raw()) })
+    }
+}
+
+/// A stream of our own, which does not wait for the default stream.
+pub(super) struct OwnStream {
+    stream: Stream,
+}
+
+// SAFETY: a stream handle may be used from any thread; a plan, which owns it, is used by one at a time.
+unsafe impl Send for OwnStream {}
+
+impl OwnStream {
+    pub(super) fn new(_bound: &Bound<'_>) -> Result<Self, CudaError> {
+        Ok(Self { stream: checked("creating a stream", Stream::new(StreamFlags::NON_BLOCKING, None))? })
+    }
+
+    pub(super) fn raw(&self) -> RawStream {
+        RawStream(self.stream.as_inner().expose_provenance())
+    }
+}

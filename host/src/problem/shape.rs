@@ -1,0 +1,269 @@
+//! Shapes as PyTorch stores them, and the extents of a transposed convolution's output.
+//!
+//! `out = (in − 1)·stride − 2·padding + dilation·(k − 1) + output_padding + 1`, per axis.
+
+use std::fmt;
+
+use super::ProblemError;
+
+/// Names of the spatial axes, in storage order.
+pub(super) const AXES: [&str; 3] = ["depth", "height", "width"];
+
+/// The shape of an input: `(B, Cin, D, H, W)`, C order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Shape5 {
+    /// B, samples.
+    pub batch: usize,
+    /// Cin, channels of a sample.
+    pub channels: usize,
+    /// D.
+    pub depth: usize,
+    /// H.
+    pub height: usize,
+    /// W.
+    pub width: usize,
+}
+
+/// The shape of a transposed convolution's weight: `(Cin, Cout / groups, Kd, Kh, Kw)`, C order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KernelShape {
+    /// Cin, channels of the input.
+    pub in_channels: usize,
+    /// Cout / groups, channels of the output in one group.
+    pub out_channels: usize,
+    /// Kd.
+    pub depth: usize,
+    /// Kh.
+    pub height: usize,
+    /// Kw.
+    pub width: usize,
+}
+
+impl Shape5 {
+    /// All five extents, in storage order.
+    pub const fn extents(&self) -> [usize; 5] {
+        [self.batch, self.channels, self.depth, self.height, self.width]
+    }
+
+    /// Depth, height and width.
+    pub const fn spatial(&self) -> [usize; 3] {
+        [self.depth, self.height, self.width]
+    }
+}
+
+impl KernelShape {
+    /// All five extents, in storage order.
+    pub const fn extents(&self) -> [usize; 5] {
+        [self.in_channels, self.out_channels, self.depth, self.height, self.width]
+    }
+
+    /// Depth, height and width.
+    pub const fn spatial(&self) -> [usize; 3] {
+        [self.depth, self.height, self.width]
+    }
+}
+
+impl TryFrom<&[usize]> for Shape5 {
+    type Error = ProblemError;
+
+    fn try_from(extents: &[usize]) -> Result<Shape5, ProblemError> {
+        let [batch, channels, depth, height, width] = rank5("input", extents)?;
+        Ok(Shape5 { batch, channels, depth, height, width })
+    }
+}
+
+impl TryFrom<&[usize]> for KernelShape {
+    type Error = ProblemError;
+
+    fn try_from(extents: &[usize]) -> Result<KernelShape, ProblemError> {
+        let [in_channels, out_channels, depth, height, width] = rank5("kernel", extents)?;
+        Ok(KernelShape { in_channels, out_channels, depth, height, width })
+    }
+}
+
+fn rank5(tensor: &'static str, extents: &[usize]) -> Result<[usize; 5], ProblemError> {
+    extents.try_into().map_err(|_| ProblemError::Rank { tensor, found: extents.len() })
+}
+
+impl fmt::Display for Shape5 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_extents(f, &self.extents())
+    }
+}
+
+impl fmt::Display for KernelShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_extents(f, &self.extents())
+    }
+}
+
+fn write_extents(f: &mut fmt::Formatter<'_>, extents: &[usize]) -> fmt::Result {
+    let text: Vec<String> = extents.iter().map(usize::to_string).collect();
+    f.pad(&text.join("x"))
+}
+
+/// The options of a transposed convolution, as given: nothing is checked yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ConvOptions {
+    pub stride: [i64; 3],
+    pub padding: [i64; 3],
+    pub output_padding: [i64; 3],
+    pub dilation: [i64; 3],
+    pub groups: i64,
+}
+
+impl Default for ConvOptions {
+    fn default() -> ConvOptions {
+        ConvOptions { stride: [1; 3], padding: [0; 3], output_padding: [0; 3], dilation: [1; 3], groups: 1 }
+    }
+}
+
+impl ConvOptions {
+    /// PyTorch's own rules, whether or not this library can compute the options.
+    ///
+    /// # Errors
+    /// Whatever PyTorch would refuse: values below their minimum, an `output_padding` that is neither
+    /// below the stride nor below the dilation, groups that do not divide Cin.
+    pub fn check(&self, kernel: &KernelShape) -> Result<(), ProblemError> {
+        at_least("stride", 1, &self.stride)?;
+        at_least("padding", 0, &self.padding)?;
+        at_least("output_padding", 0, &self.output_padding)?;
+        at_least("dilation", 1, &self.dilation)?;
+        at_least("groups", 1, &[self.groups])?;
+        for (i, axis) in AXES.into_iter().enumerate() {
+            let (found, stride, dilation) = (self.output_padding[i], self.stride[i], self.dilation[i]);
+            if found >= stride && found >= dilation {
+                return Err(ProblemError::OutputPadding { axis, found, stride, dilation });
+            }
+        }
+        // Positive, as checked above.
+        if !(kernel.in_channels as u64).is_multiple_of(self.groups.unsigned_abs()) {
+            return Err(ProblemError::Groups { groups: self.groups, in_channels: kernel.in_channels });
+        }
+        Ok(())
+    }
+
+    /// Extents of the convolution's output.
+    ///
+    /// # Errors
+    /// An extent below 1, or past what a `usize` holds.
+    pub fn output_extents(&self, input: &Shape5, kernel: &KernelShape) -> Result<[usize; 3], ProblemError> {
+        let mut extents = [0; 3];
+        for (i, axis) in AXES.into_iter().enumerate() {
+            // Every factor is below 2⁶⁴, so each term is below 2¹²⁸: only the saturation could differ
+            // from the true value, and a saturated extent is refused as too large.
+            let (n, k) = (input.spatial()[i] as i128, kernel.spatial()[i] as i128);
+            let extent = (n - 1)
+                .saturating_mul(i128::from(self.stride[i]))
+                .saturating_sub(2 * i128::from(self.padding[i]))
+                .saturating_add((k - 1).saturating_mul(i128::from(self.dilation[i])))
+                .saturating_add(i128::from(self.output_padding[i]) + 1);
+            if extent < 1 {
+                return Err(ProblemError::EmptyOutput { axis, found: extent });
+            }
+            extents[i] = usize::try_from(extent).map_err(|_| ProblemError::TooLarge {
+                what: "an extent of the convolution's output",
+                shape: extent.to_string(),
+            })?;
+        }
+        Ok(extents)
+    }
+
+    /// What this library computes so far.
+    ///
+    /// # Errors
+    /// The first option that is not at its default, by name.
+    pub fn check_supported(&self) -> Result<(), ProblemError> {
+        let default = ConvOptions::default();
+        let triples = [
+            ("stride", self.stride, default.stride),
+            ("padding", self.padding, default.padding),
+            ("output_padding", self.output_padding, default.output_padding),
+            ("dilation", self.dilation, default.dilation),
+        ];
+        for (option, found, supported) in triples {
+            if found != supported {
+                return Err(unsupported(option, &found, &supported));
+            }
+        }
+        if self.groups != default.groups {
+            return Err(unsupported("groups", &[self.groups], &[default.groups]));
+        }
+        Ok(())
+    }
+}
+
+fn at_least(option: &'static str, minimum: i64, values: &[i64]) -> Result<(), ProblemError> {
+    match values.iter().find(|&&value| value < minimum) {
+        Some(&found) => Err(ProblemError::BelowMinimum { option, found, minimum }),
+        None => Ok(()),
+    }
+}
+
+fn unsupported(option: &'static str, found: &[i64], supported: &[i64]) -> ProblemError {
+    let list = |values: &[i64]| values.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+    ProblemError::Unsupported { option, found: list(found), supported: list(supported) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cube(batch: usize, channels: usize, n: usize) -> Shape5 {
+        Shape5 { batch, channels, depth: n, height: n, width: n }
+    }
+
+    fn kernel(in_channels: usize, k: [usize; 3]) -> KernelShape {
+        KernelShape { in_channels, out_channels: 4, depth: k[0], height: k[1], width: k[2] }
+    }
+
+    /// Extents that PyTorch 2.11 gave for the golden cases `everything`, `stride2` and `padding`.
+    #[test]
+    fn output_extents_are_pytorchs() {
+        let options = ConvOptions {
+            stride: [2, 1, 3],
+            padding: [1, 2, 0],
+            output_padding: [1, 0, 2],
+            dilation: [1, 2, 2],
+            groups: 2,
+        };
+        let input = Shape5 { batch: 2, channels: 6, depth: 5, height: 6, width: 7 };
+        let weight = kernel(6, [3, 4, 2]);
+        options.check(&weight).unwrap();
+        assert_eq!(options.output_extents(&input, &weight), Ok([10, 8, 23]));
+
+        let strided = ConvOptions { stride: [2; 3], ..Default::default() };
+        assert_eq!(strided.output_extents(&cube(1, 1, 4), &kernel(1, [3; 3])), Ok([9; 3]));
+        let dilated = ConvOptions { dilation: [2; 3], ..Default::default() };
+        assert_eq!(dilated.output_extents(&cube(1, 1, 4), &kernel(1, [3; 3])), Ok([8; 3]));
+        let padded = ConvOptions { padding: [1; 3], ..Default::default() };
+        assert_eq!(padded.output_extents(&cube(1, 1, 4), &kernel(1, [3; 3])), Ok([4; 3]));
+    }
+
+    #[test]
+    fn an_output_must_have_an_extent() {
+        let padded = ConvOptions { padding: [0, 3, 0], ..Default::default() };
+        let refused = padded.output_extents(&cube(1, 1, 4), &kernel(1, [3; 3]));
+        assert_eq!(refused, Err(ProblemError::EmptyOutput { axis: "height", found: 0 }));
+    }
+
+    #[test]
+    fn extremes_saturate_instead_of_wrapping() {
+        let input = cube(1, 1, usize::MAX);
+        let huge = ConvOptions { stride: [i64::MAX; 3], dilation: [i64::MAX; 3], ..Default::default() };
+        let refused = huge.output_extents(&input, &kernel(1, [usize::MAX; 3]));
+        assert!(matches!(refused, Err(ProblemError::TooLarge { .. })), "{refused:?}");
+        let padded = ConvOptions { padding: [i64::MAX; 3], ..Default::default() };
+        let refused = padded.output_extents(&cube(1, 1, 1), &kernel(1, [1; 3]));
+        assert!(matches!(refused, Err(ProblemError::EmptyOutput { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn a_rank_other_than_five_is_refused() {
+        let refused = Shape5::try_from(&[1usize, 2, 3][..]);
+        assert_eq!(refused, Err(ProblemError::Rank { tensor: "input", found: 3 }));
+        let refused = KernelShape::try_from(&[1usize; 6][..]);
+        assert_eq!(refused, Err(ProblemError::Rank { tensor: "kernel", found: 6 }));
+        assert_eq!(Shape5::try_from(&[1usize, 2, 3, 4, 5][..]).unwrap().extents(), [1, 2, 3, 4, 5]);
+    }
+}

@@ -1,0 +1,231 @@
+//! The kernels on a GPU, held against the definition in f64. Without a GPU each test says that it was skipped.
+
+use std::thread;
+
+use convt_bn_gap::draw::Draws;
+use convt_bn_gap::{
+    Device, Element, Error, KernelShape, Mode, Momentum, Outputs, Plan, PlanOptions, Precision, Problem, Shape5,
+    Tensors, check, reference,
+};
+use convt_bn_gap_tests::gpu;
+use proptest::prelude::*;
+
+/// B, Cin, Cout, [D, H, W], [Kd, Kh, Kw].
+type Shape = (usize, usize, usize, [usize; 3], [usize; 3]);
+
+fn problem((batch, channels, out_channels, [depth, height, width], [kd, kh, kw]): Shape, mode: Mode) -> Problem {
+    let input = Shape5 { batch, channels, depth, height, width };
+    let kernel = KernelShape { in_channels: channels, out_channels, depth: kd, height: kh, width: kw };
+    let builder = Problem::builder(input, kernel).scale_factor(-1.5).eps(1e-4).mode(mode).running_statistics(true);
+    builder.build().expect("a valid problem")
+}
+
+fn train() -> Mode {
+    Mode::Train { momentum: Momentum::Factor(0.25) }
+}
+
+fn strict() -> PlanOptions {
+    PlanOptions { precision: Precision::Strict, ..PlanOptions::default() }
+}
+
+fn run<T: Element>(device: &Device, problem: &Problem, options: PlanOptions, tensors: &Tensors<T>) -> Outputs<T> {
+    Plan::new(problem, device, options).and_then(|mut plan| plan.run(&tensors.as_inputs())).expect("the GPU runs it")
+}
+
+/// Runs on the GPU and fails unless output and statistics are within `bound` of the definition's.
+fn agrees<T: Element>(device: &Device, problem: &Problem, options: PlanOptions, tensors: &Tensors<T>, bound: f64) {
+    let wide = tensors.as_inputs().to_f64().unwrap();
+    let expected = reference::run(problem, &wide.as_inputs(), None, None).unwrap();
+    let found = run(device, problem, options, tensors);
+    let error = check::output_error(found.output.view(), expected.output.view(), tensors.as_inputs().bn_bias).unwrap();
+    assert!(error.passes(bound), "output of {problem:?} {options:?}: {error:?}");
+    let statistics = [
+        ("batch_mean", &found.batch_mean, &expected.batch_mean),
+        ("batch_var", &found.batch_var, &expected.batch_var),
+        ("running_mean", &found.running_mean, &expected.running_mean),
+        ("running_var", &found.running_var, &expected.running_var),
+    ];
+    for (name, found, expected) in statistics {
+        assert_eq!(found.is_some(), expected.is_some(), "{name}");
+        if let (Some(found), Some(expected)) = (found, expected) {
+            let error = check::statistic_error(name, found.view(), expected.view()).unwrap();
+            assert!(error <= bound, "{name} of {problem:?} {options:?}: {error}");
+        }
+    }
+}
+
+fn every_precision(device: &Device, shape: Shape, mode: Mode, seed: u64) {
+    let problem = problem(shape, mode);
+    let draws = Draws::usual(&problem, seed);
+    let tensors = draws.tensors::<f32>(&problem).unwrap();
+    agrees(device, &problem, PlanOptions::default(), &tensors, 1e-5);
+    // Only the running statistics are rounded to f32; the output's rounding is not counted.
+    agrees(device, &problem, strict(), &tensors, 2e-7);
+    agrees(device, &problem, PlanOptions::default(), &draws.tensors::<f64>(&problem).unwrap(), 1e-9);
+}
+
+/// Every form of the kernel with channels and positions one below, at and above its tile.
+#[test]
+fn tiles_and_their_tails() {
+    let Some(device) = gpu() else { return };
+    for out_channels in [1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 257] {
+        every_precision(&device, (2, 3, out_channels, [3, 4, 5], [2, 3, 2]), train(), out_channels as u64);
+    }
+    for width in [125, 126, 127, 128, 254, 255] {
+        every_precision(&device, (3, 2, 5, [1, 1, width], [1, 1, 3]), train(), width as u64);
+    }
+    for in_channels in [1, 7, 8, 9, 16, 17] {
+        every_precision(&device, (2, in_channels, 6, [2, 3, 4], [1, 1, 1]), train(), in_channels as u64);
+    }
+}
+
+#[test]
+fn shapes_of_all_kinds_in_both_modes() {
+    let Some(device) = gpu() else { return };
+    let shapes: [Shape; 6] = [
+        (2, 1, 1, [1, 1, 1], [1, 1, 1]),
+        (1, 3, 4, [4, 4, 4], [3, 3, 3]),
+        (2, 2, 3, [2, 3, 2], [5, 4, 6]),
+        (70, 2, 3, [2, 2, 2], [2, 2, 2]),
+        (2, 96, 80, [4, 4, 4], [3, 3, 3]),
+        (2, 2, 3, [6, 6, 6], [9, 1, 11]),
+    ];
+    for (seed, shape) in shapes.into_iter().enumerate() {
+        every_precision(&device, shape, train(), seed as u64);
+        every_precision(&device, shape, Mode::Eval, seed as u64);
+    }
+}
+
+/// More position tiles than work items: slices of several tiles, merged within a block.
+#[test]
+fn long_slices() {
+    let Some(device) = gpu() else { return };
+    let problem = problem((1, 1, 2, [129, 130, 131], [2, 1, 2]), train());
+    let tensors = Draws::usual(&problem, 5).tensors::<f32>(&problem).unwrap();
+    let plan = Plan::<f32>::new(&problem, &device, PlanOptions::default()).unwrap();
+    assert!(plan.recipe().cuda.unwrap().work.tiles_per_slice > 1);
+    agrees(&device, &problem, PlanOptions::default(), &tensors, 1e-5);
+}
+
+#[test]
+fn the_same_bits_run_after_run() {
+    let Some(device) = gpu() else { return };
+    let problem = problem((5, 9, 140, [5, 6, 7], [3, 3, 3]), train());
+    let tensors = Draws::usual(&problem, 8).tensors::<f32>(&problem).unwrap();
+    let mut plan = Plan::new(&problem, &device, PlanOptions::default()).unwrap();
+    let first = plan.run(&tensors.as_inputs()).unwrap();
+    for _ in 0..20 {
+        assert_eq!(plan.run(&tensors.as_inputs()).unwrap(), first);
+    }
+    assert_eq!(run(&device, &problem, PlanOptions::default(), &tensors), first, "another plan");
+}
+
+#[test]
+fn one_sample_gives_beta() {
+    let Some(device) = gpu() else { return };
+    let problem = problem((1, 4, 6, [6, 6, 6], [3, 3, 3]), train());
+    let tensors = Draws::usual(&problem, 2).tensors::<f32>(&problem).unwrap();
+    let out = run(&device, &problem, PlanOptions::default(), &tensors);
+    assert_eq!(out.output.into_raw_vec_and_offset().0, tensors.bn_bias.unwrap().to_vec());
+}
+
+#[test]
+fn what_is_not_finite_makes_its_channels_nan() {
+    let Some(device) = gpu() else { return };
+    let problem = problem((3, 2, 5, [3, 3, 3], [2, 2, 2]), train());
+    for value in [f32::NAN, f32::INFINITY] {
+        let mut tensors = Draws::usual(&problem, 4).tensors::<f32>(&problem).unwrap();
+        tensors.kernel[[1, 3, 0, 1, 1]] = value;
+        let out = run(&device, &problem, PlanOptions::default(), &tensors);
+        for ((_, c, ..), y) in out.output.indexed_iter() {
+            assert_eq!(y.is_nan(), c == 3, "channel {c} with {value} in the weights of channel 3");
+        }
+        let mut tensors = Draws::usual(&problem, 4).tensors::<f32>(&problem).unwrap();
+        tensors.input[[2, 1, 0, 0, 0]] = value;
+        let out = run(&device, &problem, PlanOptions::default(), &tensors);
+        assert!(out.output.iter().all(|y| y.is_nan()), "{value} in the input reaches every channel");
+    }
+}
+
+#[test]
+fn tensors_of_any_strides_and_plans_of_many_threads() {
+    let Some(device) = gpu() else { return };
+    let problem = problem((4, 3, 7, [4, 5, 6], [3, 2, 2]), train());
+    let tensors = Draws::usual(&problem, 6).tensors::<f32>(&problem).unwrap();
+    let expected = run(&device, &problem, PlanOptions::default(), &tensors);
+    let mut inputs = tensors.as_inputs();
+    let turned = tensors.input.view().reversed_axes().as_standard_layout().into_owned();
+    inputs.input = turned.view().reversed_axes();
+    let mut plan = Plan::new(&problem, &device, PlanOptions::default()).unwrap();
+    assert_eq!(plan.run(&inputs).unwrap(), expected);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut plan = Plan::new(&problem, &device, PlanOptions::default()).unwrap();
+                for _ in 0..10 {
+                    assert_eq!(plan.run(&tensors.as_inputs()).unwrap(), expected);
+                }
+            });
+        }
+    });
+}
+
+/// The plan stays usable after tensors that do not fit, and a problem past the memory is refused before it is tried.
+#[test]
+fn refusals_leave_the_device_usable() {
+    let Some(device) = gpu() else { return };
+    let small = problem((2, 2, 3, [3, 3, 3], [2, 2, 2]), train());
+    let tensors = Draws::usual(&small, 1).tensors::<f32>(&small).unwrap();
+    let mut plan = Plan::new(&small, &device, PlanOptions::default()).unwrap();
+    let expected = plan.run(&tensors.as_inputs()).unwrap();
+    let mut wrong = tensors.as_inputs();
+    wrong.running_mean = None;
+    assert!(matches!(plan.run(&wrong), Err(Error::Input(_))));
+    let huge = problem((1 << 28, 1, 1 << 12, [1, 1, 1], [1, 1, 1]), train());
+    let refused = Plan::<f32>::new(&huge, &device, PlanOptions::default()).unwrap_err();
+    assert!(matches!(refused, Error::Memory { available: Some(_), .. }), "{refused}");
+    assert_eq!(plan.run(&tensors.as_inputs()).unwrap(), expected);
+}
+
+#[test]
+fn both_ptx_targets_load_and_agree() {
+    let Some(device) = gpu() else { return };
+    let gpu = device.gpu().unwrap();
+    let direct =
+        |problem: &Problem| convt_bn_gap::plan::CudaDirect::design(problem, f32::DTYPE, Precision::Default).unwrap();
+    let problem = problem((3, 5, 40, [4, 5, 6], [3, 3, 2]), train());
+    let tensors = Draws::usual(&problem, 9).tensors::<f32>(&problem).unwrap();
+    let expected = run(&device, &problem, PlanOptions::default(), &tensors);
+    for target in ["sm_80", "sm_90a"] {
+        if target == "sm_90a" && gpu.facts().compute_capability != (9, 0) {
+            continue;
+        }
+        let other = convt_bn_gap::cuda::CudaDevice::open_with(0, Some(target)).unwrap();
+        assert_eq!(other.ptx_target(), target);
+        let mut plan = convt_bn_gap::cuda::CudaPlan::new(&problem, direct(&problem), &other).unwrap();
+        assert_eq!(plan.run(&tensors.as_inputs()).unwrap(), expected, "{target}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_shape_agrees_with_the_definition(
+        batch in 1usize..5, channels in 1usize..12, out_channels in 1usize..70,
+        extents in prop::array::uniform3(1usize..9), kernel in prop::array::uniform3(1usize..6),
+        eval: bool, seed: u64,
+    ) {
+        prop_assume!(batch * extents.iter().zip(kernel).map(|(n, k)| n + k - 1).product::<usize>() > 1);
+        if let Some(device) = any_gpu() {
+            let mode = if eval { Mode::Eval } else { train() };
+            every_precision(device, (batch, channels, out_channels, extents, kernel), mode, seed);
+        }
+    }
+}
+
+/// One device for all cases, and one line where there is none.
+fn any_gpu() -> Option<&'static Device> {
+    static GPU: std::sync::OnceLock<Option<Device>> = std::sync::OnceLock::new();
+    GPU.get_or_init(gpu).as_ref()
+}
