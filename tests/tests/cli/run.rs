@@ -1,0 +1,277 @@
+//! `run`: what it computes and writes, and every file and option it refuses.
+
+use std::fs;
+use std::path::Path;
+
+use convt_bn_gap_tests::golden_dir;
+use safetensors::Dtype;
+
+use crate::support::{File, folder, names_in, npy, tool, tool_on};
+
+#[test]
+fn writes_every_tensor_in_its_type_and_says_what_ran() {
+    let folder = folder();
+    let input = File::small().save(folder.path(), "in.safetensors");
+    let out = folder.path().join("out.safetensors");
+    let said = tool_on("run --device cpu --scale-factor 2 {} -o {} --json", &[&input, &out]).json();
+    assert_eq!(said["backend"], "cpu");
+    assert_eq!(said["shape"], serde_json::json!([3, 4, 5, 4, 5, 3, 2, 3, 2]));
+    assert_eq!(said["output_file"], out.display().to_string());
+    let written = File::load(&out);
+    let described: Vec<_> = written.tensors.iter().map(|(name, t)| (name.as_str(), t.0, t.1.clone())).collect();
+    assert_eq!(
+        described,
+        [
+            ("batch_mean", Dtype::F64, vec![5]),
+            ("batch_var", Dtype::F64, vec![5]),
+            ("output", Dtype::F32, vec![3, 5, 1, 1, 1]),
+            ("running_mean", Dtype::F32, vec![5]),
+            ("running_var", Dtype::F32, vec![5]),
+        ]
+    );
+    for (name, value) in [("backend", "cpu"), ("scale_factor", "2"), ("mode", "train"), ("stride", "1,1,1")] {
+        assert_eq!(written.metadata[name], value);
+    }
+    for name in ["device", "algorithm", "precision", "eps", "momentum"] {
+        assert!(written.metadata.contains_key(name), "no {name} in the metadata");
+    }
+}
+
+#[test]
+fn gives_the_golden_results_and_options_reach_the_result() {
+    let folder = folder();
+    let golden = golden_dir().join("f64.safetensors");
+    let expected = File::load(&golden);
+    let run = |more: &str| -> File {
+        let out = folder.path().join("out.safetensors");
+        tool_on(&format!("run --device cpu {{}} -o {{}} {more}"), &[&golden, &out]).done();
+        File::load(&out)
+    };
+    let near = |a: &[f64], b: &[f64], tolerance: f64| {
+        assert_eq!(a.len(), b.len());
+        a.iter().zip(b).all(|(a, b)| (a - b).abs() <= tolerance * b.abs().max(1.0))
+    };
+    let plain = run("");
+    assert!(near(&plain.numbers("output"), &expected.numbers("expected.output"), 1e-9));
+    assert!(near(&plain.numbers("batch_var"), &expected.numbers("expected.batch_var"), 1e-9));
+    assert!(near(&plain.numbers("running_mean"), &expected.numbers("expected.running_mean"), 1e-6));
+    // The metadata says scale 2; the command line wins.
+    let scaled = run("--scale-factor 4");
+    let doubled: Vec<f64> = plain.numbers("batch_mean").iter().map(|v| 2.0 * v).collect();
+    assert!(near(&scaled.numbers("batch_mean"), &doubled, 1e-12));
+    assert!(near(&run("--momentum 0").numbers("running_mean"), &expected.numbers("running_mean"), 0.0));
+    // No batch was counted before: the cumulative average is the batch's own.
+    let cumulative = run("--momentum none");
+    assert!(near(&cumulative.numbers("running_mean"), &plain.numbers("batch_mean"), 1e-6));
+    assert_eq!(cumulative.metadata["num_batches_tracked"], "1");
+    let eval = run("--mode eval");
+    assert!(!eval.tensors.contains_key("batch_mean"));
+    assert!(!near(&eval.numbers("output"), &plain.numbers("output"), 1e-6));
+    assert!(!near(&run("--eps 10").numbers("output"), &plain.numbers("output"), 1e-6));
+    // The reference gives the same, in the input's type.
+    let out = folder.path().join("reference.safetensors");
+    tool_on("run --device reference {} -o {}", &[&golden, &out]).done();
+    assert!(near(&File::load(&out).numbers("output"), &plain.numbers("output"), 1e-11));
+}
+
+#[test]
+fn npy_files_give_the_same_as_the_safetensors_file() {
+    let folder = folder();
+    let file = File::small();
+    let input = file.save(folder.path(), "in.safetensors");
+    let mut options = String::new();
+    let mut paths = Vec::new();
+    for (name, (_, shape, bytes)) in &file.tensors {
+        let shape: Vec<String> = shape.iter().map(|n| format!("{n},")).collect();
+        let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", shape.join(" "));
+        options += &format!(" --{} {{}}", name.replace('_', "-"));
+        paths.push(npy(folder.path(), &format!("{name}.npy"), &header, bytes));
+    }
+    let [a, b] = ["a.safetensors", "b.safetensors"].map(|name| folder.path().join(name));
+    tool_on("run --device cpu {} -o {}", &[&input, &a]).done();
+    paths.push(b.clone());
+    tool_on(&format!("run --device cpu {options} -o {{}}"), &paths).done();
+    let [a, b] = [a, b].map(|path| File::load(&path));
+    assert_eq!(a.tensors, b.tensors);
+    assert_eq!(a.metadata, b.metadata);
+}
+
+#[test]
+fn malformed_safetensors_files_are_refused() {
+    let folder = folder();
+    let whole = File::small().serialize();
+    let header = |json: &str, body: usize| {
+        let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(json.as_bytes());
+        bytes.resize(bytes.len() + body, 0);
+        bytes
+    };
+    let entry =
+        |shape: &str, end: u64| format!(r#"{{"input":{{"dtype":"F32","shape":{shape},"data_offsets":[0,{end}]}}}}"#);
+    for (name, bytes) in [
+        ("empty", Vec::new()),
+        ("short", whole[..5].to_vec()),
+        ("no_header", u64::MAX.to_le_bytes().to_vec()),
+        ("cut_header", whole[..100].to_vec()),
+        ("cut_data", whole[..whole.len() - 1].to_vec()),
+        ("longer", [&whole[..], &[0]].concat()),
+        ("no_json", header("{{{{", 0)),
+        ("deep_json", header(&"[".repeat(100_000), 0)),
+        ("lying_shape", header(&entry("[9,9,9,9,9]", 8), 8)),
+        ("lying_end", header(&entry("[2]", 1 << 40), 8)),
+        ("overflow", header(&entry("[4294967296,4294967296,4294967296]", 8), 8)),
+        ("text", b"this is no safetensors file at all".to_vec()),
+    ] {
+        let path = folder.path().join(format!("{name}.safetensors"));
+        fs::write(&path, bytes).expect("a writable folder");
+        tool_on("run --device cpu {}", &[&path]).refused(2, &format!("{name}.safetensors"));
+    }
+}
+
+#[test]
+fn files_that_are_no_files_are_refused() {
+    let folder = folder();
+    tool_on("run", &[folder.path()]).refused(2, "folder");
+    tool_on("run", &[folder.path().join("none.safetensors")]).refused(2, "none.safetensors");
+    if Path::new("/dev/zero").exists() {
+        tool("run /dev/zero").refused(2, "not a regular file");
+    }
+}
+
+/// Runs a change of the small file and asserts that it is refused with these words.
+#[track_caller]
+fn refuses(words: &str, more: &str, change: impl FnOnce(&mut File)) {
+    let folder = folder();
+    let mut file = File::small();
+    change(&mut file);
+    let path = file.save(folder.path(), "in.safetensors");
+    let out = folder.path().join("out.safetensors");
+    tool_on(&format!("run --device cpu {{}} -o {{}} {more}"), &[&path, &out]).refused(2, words);
+    assert_eq!(names_in(folder.path()), ["in.safetensors"]);
+}
+
+#[test]
+fn tensors_that_do_not_fit_are_refused_by_name() {
+    refuses("no tensor named input", "", |f| _ = f.without("input"));
+    refuses("no tensor named kernel", "", |f| _ = f.without("kernel"));
+    refuses("input has 4", "", |f| _ = f.f32("input", &[3, 4, 5, 3]));
+    refuses("kernel has 6", "", |f| _ = f.f32("kernel", &[4, 5, 2, 3, 2, 1]));
+    refuses("channels", "", |f| _ = f.f32("kernel", &[3, 5, 2, 3, 2]));
+    refuses("is 0", "", |f| _ = f.f32("input", &[3, 4, 0, 5, 3]));
+    refuses("conv_bias", "", |f| _ = f.f32("conv_bias", &[4]));
+    refuses("bn_weight", "", |f| _ = f.f32("bn_weight", &[5, 1]));
+    refuses("bn_bias", "", |f| _ = f.f32("bn_bias", &[6]));
+    refuses("running_mean", "", |f| _ = f.f32("running_mean", &[0]));
+    refuses("running_var", "", |f| _ = f.without("running_mean"));
+    refuses("running_var[1] is -1", "", |f| _ = f.set_f32("running_var", &[1.0, -1.0, 1.0, 1.0, 1.0]));
+    refuses("more than 1 value per channel", "", |f| {
+        f.f32("input", &[1, 4, 1, 1, 1]).f32("kernel", &[4, 5, 1, 1, 1]);
+    });
+}
+
+#[test]
+fn types_that_do_not_fit_are_refused_by_name() {
+    refuses("same type", "", |f| _ = f.f64("kernel", &[4, 5, 2, 3, 2]));
+    refuses("bn_weight is f64", "", |f| _ = f.f64("bn_weight", &[5]));
+    refuses("f16", "", |f| _ = f.narrow(Dtype::F16));
+    refuses("bf16", "", |f| _ = f.narrow(Dtype::BF16));
+    refuses("input holds I32 values", "", |f| _ = f.bytes("input", Dtype::I32, &[2], vec![0; 8]));
+}
+
+#[test]
+fn narrower_vectors_are_widened() {
+    let folder = folder();
+    let mut file = File::small();
+    file.f64("input", &[3, 4, 4, 5, 3]).f64("kernel", &[4, 5, 2, 3, 2]);
+    // One and a half, in half precision.
+    file.bytes("bn_weight", Dtype::F16, &[5], [0x00, 0x3e].repeat(5));
+    file.bytes("conv_bias", Dtype::BF16, &[5], [0xc0, 0x3f].repeat(5));
+    let narrow = file.save(folder.path(), "narrow.safetensors");
+    for name in ["bn_weight", "conv_bias"] {
+        file.bytes(name, Dtype::F64, &[5], 1.5f64.to_le_bytes().repeat(5));
+    }
+    let wide = file.save(folder.path(), "wide.safetensors");
+    let outputs = [narrow, wide].map(|path| {
+        let out = folder.path().join("out.safetensors");
+        tool_on("run --device cpu {} -o {}", &[&path, &out]).done();
+        File::load(&out).numbers("output")
+    });
+    assert_eq!(outputs[0], outputs[1]);
+}
+
+#[test]
+fn options_out_of_range_are_refused_by_name() {
+    for (option, value, words) in [
+        ("eps", "-1", "eps"),
+        ("eps", "nan", "eps"),
+        ("scale_factor", "inf", "scale_factor"),
+        ("momentum", "1.5", "momentum"),
+        ("momentum", "NaN", "momentum"),
+        ("stride", "0,1,1", "stride"),
+        ("stride", "2,2,2", "stride"),
+        ("padding", "-1,0,0", "padding"),
+        ("padding", "1,0,0", "padding"),
+        ("output_padding", "1,0,0", "output_padding"),
+        ("dilation", "1,2,1", "dilation"),
+        ("groups", "2", "groups"),
+        ("groups", "0", "groups"),
+        ("padding", "9223372036854775807,0,0", "output would have"),
+        ("stride", "9223372036854775807", ""),
+    ] {
+        // From the metadata and from the command line alike.
+        refuses(words, "", |f| _ = f.option(option, value));
+        refuses(words, &format!("--{} {value}", option.replace('_', "-")), |_| {});
+    }
+    for (option, value) in [("eps", "tiny"), ("mode", "test"), ("stride", "1,1"), ("groups", ""), ("momentum", "-")] {
+        refuses(&format!("metadata's {option}"), "", |f| _ = f.option(option, value));
+    }
+    refuses("spectral", "--algorithm spectral", |_| {});
+}
+
+#[test]
+fn npy_files_that_cannot_be_read_are_refused_by_name() {
+    let folder = folder();
+    let kernel =
+        npy(folder.path(), "w.npy", "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 1, 1, 1), }", &[0; 8]);
+    for (header, body, words) in [
+        ("{'descr': '<f4', 'fortran_order': True, 'shape': (2, 1, 1, 1, 1), }", 8, "Fortran"),
+        ("{'descr': '<i4', 'fortran_order': False, 'shape': (2, 1, 1, 1, 1), }", 8, "'<i4'"),
+        ("{'descr': '<f2', 'fortran_order': False, 'shape': (2, 1, 1, 1, 1), }", 4, "f16"),
+        ("{'descr': '<f8', 'fortran_order': False, 'shape': (2, 1, 1, 1, 1), }", 16, "same type"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1, 1, 1), }", 8, "input has 4"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 1, 1, 1, 1), }", 8, "promises"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 1, 1, 1, 1), }", 8, "promises"),
+        ("{'descr': '<f4', 'shape': (2, 1, 1, 1, 1), }", 8, "fortran_order"),
+        ("((((((((((((((((((((((((((((((((", 0, "input.npy"),
+    ] {
+        let input = npy(folder.path(), "input.npy", header, &vec![0; body]);
+        let said = tool_on("run --device cpu --input {} --kernel {}", &[&input, &kernel]);
+        said.refused(2, words);
+    }
+    let usage = tool_on("run --kernel {}", &[&kernel]);
+    assert_eq!(usage.code, Some(2));
+}
+
+#[test]
+fn not_a_number_goes_through_as_in_pytorch() {
+    let folder = folder();
+    let mut file = File::small();
+    let mut input = file.numbers("input");
+    input[7] = f64::NAN;
+    file.set_f32("input", &input);
+    let path = file.save(folder.path(), "in.safetensors");
+    let out = folder.path().join("out.safetensors");
+    tool_on("run --device cpu {} -o {}", &[&path, &out]).done();
+    assert!(File::load(&out).numbers("output").iter().all(|v| v.is_nan()));
+}
+
+#[test]
+fn tensors_of_other_names_are_mentioned() {
+    let folder = folder();
+    let mut file = File::small();
+    file.f32("weights_of_another_layer", &[3]);
+    let path = file.save(folder.path(), "in.safetensors");
+    let ended = tool_on("run --device cpu {}", &[&path]);
+    assert!(ended.stderr.contains("weights_of_another_layer"), "{}", ended.stderr);
+    assert!(ended.done().contains("cpu"));
+}
