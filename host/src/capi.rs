@@ -178,9 +178,9 @@ mod plans {
     use std::sync::{Mutex, PoisonError};
 
     use super::{Call, Failure};
-    use crate::cuda::{CudaDevice, CudaPlan, DeviceTensors, RawStream};
-    use crate::plan::{CudaDirect, Precision};
-    use crate::{DType, Error, KernelShape, Problem, Shape5};
+    use crate::cuda::{CudaDevice, CudaPlan, DeviceTensors, RawStream, check_addresses};
+    use crate::plan::Precision;
+    use crate::{Error, KernelShape, Problem, Shape5};
 
     /// How many plans are kept: one for each layer shape of a small network.
     const KEPT: usize = 8;
@@ -213,6 +213,7 @@ mod plans {
                 output: self.output,
                 ..DeviceTensors::default()
             };
+            check_addresses(&problem, &tensors).map_err(Error::from)?;
             let ordinal = CudaDevice::current_ordinal().map_err(Error::from)?;
             // A panic in another call leaves whole plans behind: they are pushed last.
             let mut plans = PLANS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -220,15 +221,16 @@ mod plans {
             let mut kept = match found {
                 Some(index) => plans.remove(index),
                 None => {
-                    let device = CudaDevice::open(ordinal).map_err(Error::from)?;
-                    let direct = CudaDirect::design(&problem, DType::F32, Precision::Default)?;
-                    let plan = CudaPlan::new(&problem, direct, &device)?;
+                    let open = plans.iter().find(|kept| kept.ordinal == ordinal).map(|kept| kept.plan.device().clone());
+                    let device = open.map_or_else(|| CudaDevice::open(ordinal), Ok).map_err(Error::from)?;
+                    let plan = CudaPlan::new(&problem, Precision::Default, &device)?;
                     Kept { ordinal, problem, plan }
                 }
             };
-            kept.plan.check_reachable(&tensors)?;
-            // SAFETY: the caller's promise; all calls are on the default stream, which orders the plan's workspace.
-            let launched = unsafe { kept.plan.run_device(RawStream::DEFAULT, &tensors) };
+            let launched = kept.plan.check_reachable(&tensors).and_then(|()| {
+                // SAFETY: the caller's promise; all calls are on the default stream, which orders the plan's workspace.
+                unsafe { kept.plan.run_device(RawStream::DEFAULT, &tensors) }
+            });
             if plans.len() == KEPT {
                 plans.remove(0);
             }

@@ -108,7 +108,7 @@ impl Draws {
     /// [`Error::Memory`] where they do not fit together.
     pub fn tensors<T: Element>(&self, problem: &Problem) -> Result<Tensors<T>, Error> {
         let elements = problem.input_elements() as u64 + problem.kernel_elements() as u64;
-        memory::check("the tensors to draw", elements.saturating_mul(size_of::<T>() as u64))?;
+        memory::check("the data to draw", elements.saturating_mul(size_of::<T>() as u64))?;
         let volume = |what, draw: &Draw, shape: [usize; 5]| -> Result<Array5<T>, Error> {
             let values = draw.vector(what, shape.iter().product())?;
             Ok(memory::in_shape(ndarray::Dim(shape), values))

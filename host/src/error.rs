@@ -76,6 +76,10 @@ pub enum Unavailable {
     #[cfg(feature = "cuda")]
     #[error(transparent)]
     Driver(#[from] cuda_loader::Unavailable),
+    /// There is a GPU, and it or its driver is too old.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    Unsuitable(Box<crate::cuda::CudaError>),
 }
 
 impl Error {

@@ -69,8 +69,8 @@ impl<T: Element> Plan<T> {
     pub fn new(problem: &Problem, device: &Device, options: PlanOptions) -> Result<Plan<T>, Error> {
         let recipe = design(problem, &device.facts(), T::DTYPE, options)?;
         #[cfg(feature = "cuda")]
-        if let (Some(direct), Some(gpu)) = (recipe.cuda, device.gpu()) {
-            let engine = Engine::Cuda(Box::new(CudaPlan::new(problem, direct, gpu)?));
+        if let Some(gpu) = device.gpu() {
+            let engine = Engine::Cuda(Box::new(CudaPlan::new(problem, options.precision, gpu)?));
             return Ok(Plan { problem: problem.clone(), recipe, engine });
         }
         let engine = match recipe.algorithm {

@@ -37,6 +37,17 @@ impl Momentum {
             Momentum::Cumulative { num_batches_tracked } => 1.0 / (num_batches_tracked as f64 + 1.0),
         }
     }
+
+    /// Whether the factor is one.
+    ///
+    /// # Errors
+    /// [`ProblemError`] for a factor outside [0, 1].
+    pub fn check(self) -> Result<(), ProblemError> {
+        match self {
+            Momentum::Factor(factor) => check_number("momentum", factor, (0.0..=1.0).contains(&factor), "from 0 to 1"),
+            Momentum::Cumulative { .. } => Ok(()),
+        }
+    }
 }
 
 impl Default for Momentum {
@@ -275,8 +286,8 @@ impl ProblemBuilder {
         let output_extents = conv.output_extents(&input, &kernel)?;
         check_number("scale_factor", scale_factor, scale_factor.is_finite(), "finite")?;
         check_number("eps", eps, eps.is_finite() && eps >= 0.0, "finite and at least 0")?;
-        if let Mode::Train { momentum: Momentum::Factor(factor) } = mode {
-            check_number("momentum", factor, (0.0..=1.0).contains(&factor), "from 0 to 1")?;
+        if let Mode::Train { momentum } = mode {
+            momentum.check()?;
         }
         conv.check_supported()?;
 

@@ -127,6 +127,9 @@ mod device {
         let (count, mu, m2) = (broadcast(moments.count, 0), broadcast(moments.mean, 0), broadcast(moments.m2, 0));
         let variance = m2 / count;
         let bias = p.scale * optional(p.conv_bias, 0.0);
+        // 0; NaN where the bias is not finite, which then is in every z.
+        let cancelled = bias - bias;
+        let variance = variance + cancelled;
 
         let (mut center, mut spread) = (mu, variance);
         if p.normalize_by_running != 0 {
@@ -157,7 +160,7 @@ mod device {
                     let mean = p.running_mean.load(c).to_f64();
                     let var = p.running_var.load(c).to_f64();
                     p.running_mean.store(c, T::from_f64(keep * mean + p.factor * (mu + bias)));
-                    p.running_var.store(c, T::from_f64(keep * var + p.factor * (m2 / (count - 1.0))));
+                    p.running_var.store(c, T::from_f64(keep * var + p.factor * (m2 / (count - 1.0) + cancelled)));
                 }
             }
         }

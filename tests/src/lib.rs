@@ -37,7 +37,7 @@ fn build() -> PathBuf {
     // target/<profile>/deps/<test>: the tool goes where this test was built, wherever that is.
     let target = this.ancestors().nth(3).expect("cargo puts tests three folders deep");
     let output = Command::new(cargo)
-        .args(["build", "--release", "--quiet", "--package", "convt-bn-gap", "--bin", "convt-bn-gap"])
+        .args(["build", "--release", "--quiet", "--package", "convt-bn-gap"])
         .args(["--message-format", "json", "--target-dir"])
         .arg(target)
         .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -141,6 +141,12 @@ fn what_is_not_finite_makes_its_channels_nan() {
             assert_eq!(y.is_nan(), c == 3, "channel {c} with {value} in the weights of channel 3");
         }
         let mut tensors = Draws::usual(&problem, 4).tensors::<f32>(&problem).unwrap();
+        tensors.conv_bias.as_mut().unwrap()[1] = value;
+        let out = run(&device, &problem, PlanOptions::default(), &tensors);
+        for ((_, c, ..), y) in out.output.indexed_iter() {
+            assert_eq!(y.is_nan(), c == 1, "channel {c} with {value} in the bias of channel 1");
+        }
+        let mut tensors = Draws::usual(&problem, 4).tensors::<f32>(&problem).unwrap();
         tensors.input[[2, 1, 0, 0, 0]] = value;
         let out = run(&device, &problem, PlanOptions::default(), &tensors);
         assert!(out.output.iter().all(|y| y.is_nan()), "{value} in the input reaches every channel");
@@ -170,6 +176,24 @@ fn tensors_of_any_strides_and_plans_of_many_threads() {
     });
 }
 
+/// What is left out counts as PyTorch's default, in eval mode without running statistics the batch's are used, and scale 0
+/// leaves β.
+#[test]
+fn what_is_left_out() {
+    let Some(device) = gpu() else { return };
+    let input = Shape5 { batch: 3, channels: 2, depth: 3, height: 4, width: 3 };
+    let kernel = KernelShape { in_channels: 2, out_channels: 5, depth: 2, height: 1, width: 3 };
+    for (mode, scale) in [(train(), 2.0), (Mode::Eval, 2.0), (train(), 0.0)] {
+        let problem = Problem::builder(input, kernel).mode(mode).scale_factor(scale).build().unwrap();
+        let all = Draws::usual(&problem, 3).tensors::<f32>(&problem).unwrap();
+        let none = Tensors { conv_bias: None, bn_weight: None, bn_bias: None, ..all.clone() };
+        for tensors in [all, none] {
+            let tensors = Tensors { running_mean: None, running_var: None, ..tensors };
+            agrees(&device, &problem, PlanOptions::default(), &tensors, 1e-5);
+        }
+    }
+}
+
 /// The plan stays usable after tensors that do not fit, and a problem past the memory is refused before it is tried.
 #[test]
 fn refusals_leave_the_device_usable() {
@@ -187,12 +211,26 @@ fn refusals_leave_the_device_usable() {
     assert_eq!(plan.run(&tensors.as_inputs()).unwrap(), expected);
 }
 
+/// A plan that is the last owner of its device frees everything in the device's context.
+#[test]
+fn a_plan_may_outlive_every_other_handle() {
+    if gpu().is_none() {
+        return;
+    }
+    let problem = problem((2, 2, 3, [3, 3, 3], [2, 2, 2]), train());
+    let tensors = Draws::usual(&problem, 1).tensors::<f32>(&problem).unwrap();
+    for runs in [0, 1] {
+        let mut plan = Plan::new(&problem, &Device::cuda(0).unwrap(), PlanOptions::default()).unwrap();
+        for _ in 0..runs {
+            plan.run(&tensors.as_inputs()).unwrap();
+        }
+    }
+}
+
 #[test]
 fn both_ptx_targets_load_and_agree() {
     let Some(device) = gpu() else { return };
     let gpu = device.gpu().unwrap();
-    let direct =
-        |problem: &Problem| convt_bn_gap::plan::CudaDirect::design(problem, f32::DTYPE, Precision::Default).unwrap();
     let problem = problem((3, 5, 40, [4, 5, 6], [3, 3, 2]), train());
     let tensors = Draws::usual(&problem, 9).tensors::<f32>(&problem).unwrap();
     let expected = run(&device, &problem, PlanOptions::default(), &tensors);
@@ -202,7 +240,7 @@ fn both_ptx_targets_load_and_agree() {
         }
         let other = convt_bn_gap::cuda::CudaDevice::open_with(0, Some(target)).unwrap();
         assert_eq!(other.ptx_target(), target);
-        let mut plan = convt_bn_gap::cuda::CudaPlan::new(&problem, direct(&problem), &other).unwrap();
+        let mut plan = convt_bn_gap::cuda::CudaPlan::new(&problem, Precision::Default, &other).unwrap();
         assert_eq!(plan.run(&tensors.as_inputs()).unwrap(), expected, "{target}");
     }
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask bundle-gpu`: everything that shows the GPU side, in one folder for a machine with neither cargo nor sources.
 //!
 //! ```text
-//! gpu-bundle/run              the runner: `./run [test|verify|bench|sanitize|pytorch …]`, all of them without arguments
+//! gpu-bundle/run              the runner: `./run [test|bench|sanitize|pytorch …]`, all but sanitize without arguments
 //! gpu-bundle/bin/             the command-line tool, the C library, the stripped test executables
 //! gpu-bundle/golden/          the golden cases
 //! gpu-bundle/compare.py       the comparison with PyTorch

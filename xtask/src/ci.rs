@@ -17,12 +17,29 @@ const SKIPPED: &str = "skipped: no CUDA device";
 /// Name, command, further environment.
 type Step = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]);
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     ("format", &["cargo", "fmt", "--all", "--check"], &[]),
     ("clippy", &["cargo", "clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"], &[]),
     (
         "clippy without features",
         &["cargo", "clippy", "--release", "--package", "convt-bn-gap", "--no-default-features", "--", "-D", "warnings"],
+        &[],
+    ),
+    (
+        "clippy without CUDA",
+        &[
+            "cargo",
+            "clippy",
+            "--release",
+            "--package",
+            "convt-bn-gap",
+            "--no-default-features",
+            "--features",
+            "cli",
+            "--",
+            "-D",
+            "warnings",
+        ],
         &[],
     ),
     ("tests", TEST, &[]),

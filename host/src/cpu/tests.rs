@@ -50,7 +50,7 @@ fn assert_agree(problem: &Problem, tensors: &Tensors<f64>) {
 
 #[test]
 fn shapes_that_cross_every_block_boundary() {
-    let cases: [Sizes; 16] = [
+    let cases: [Sizes; 19] = [
         [1, 1, 1, 1, 1, 2, 1, 1, 1],
         [2, 1, 1, 1, 1, 1, 1, 1, 1],
         [2, 3, 4, 3, 4, 5, 1, 1, 1],
@@ -66,6 +66,9 @@ fn shapes_that_cross_every_block_boundary() {
         [1, 1, 2, 1, 5000, 1, 1, 9, 1],
         [1, 1, 2, 5000, 1, 1, 9, 1, 1],
         [600, 1, 1, 1, 1, 1, 1, 1, 2],
+        [128, 1, 1, 1, 1, 14, 1, 1, 5], // a block ends amid a line's last taps
+        [128, 2, 2, 1, 4, 28, 1, 1, 7],
+        [1, 1, 1, 1, 1, 4, 1, 1, 2000],
         [2, 600, 1, 1, 1, 1, 1, 1, 1],
     ];
     for sizes in cases {
@@ -95,6 +98,15 @@ proptest! {
         draws.bn_weight = draws.bn_weight.filter(|_| given[2]);
         draws.bn_bias = draws.bn_bias.filter(|_| given[3]);
         assert_agree(&problem, &draws.tensors(&problem).unwrap());
+    }
+
+    /// Lines cut anywhere by the blocks of columns.
+    #[test]
+    fn any_cut_of_the_columns(batch in 1usize..140, width in 1usize..40, kernel_w in 1usize..12, seed in any::<u64>()) {
+        let problem = builder([batch, 1, 2, 1, 1, width, 1, 1, kernel_w]).build();
+        prop_assume!(problem.is_ok());
+        let problem = problem.unwrap();
+        assert_agree(&problem, &Draws::usual(&problem, seed).tensors(&problem).unwrap());
     }
 
     /// Where the definition gives NaN or an infinity, so does the CPU, and nowhere else.

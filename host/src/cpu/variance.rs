@@ -252,9 +252,14 @@ fn gather<T: Element>(
             let line = ((b * channels + ci) * depth + (d - kd)) * height + (h - kh);
             let line = &operands.x[line * width..][..width];
             let x = &mut x[at..at + w.len()];
-            let inside = w.start.clamp(kw, kw + width)..w.end.clamp(kw, kw + width);
+            // The part of the stretch that tap kw brings inside the line: kw ≤ w < kw + width; it may be empty.
+            let start = kw.clamp(w.start, w.end);
+            let inside = start..(kw + width).clamp(start, w.end);
             x[..inside.start - w.start].fill(0.0);
             x[inside.end - w.start..].fill(0.0);
+            if inside.is_empty() {
+                continue;
+            }
             let met = &line[inside.start - kw..inside.end - kw];
             for (x, value) in x[inside.start - w.start..inside.end - w.start].iter_mut().zip(met) {
                 *x = value.to_f64();

@@ -83,6 +83,13 @@ pub enum CudaError {
     },
 }
 
+impl CudaError {
+    /// Whether the device is there, and it or its driver is too old.
+    pub(crate) fn is_unsuitable(&self) -> bool {
+        matches!(self, Self::DeviceTooOld { .. } | Self::DriverTooOldForPtx { .. })
+    }
+}
+
 /// The error of a call that did not return success.
 pub(super) fn failed(what: &'static str, result: CUresult) -> CudaError {
     match cuda_loader::last_raw_code() {

@@ -18,5 +18,6 @@ mod stream;
 
 pub use device::{CudaDevice, DeviceFacts, devices};
 pub use error::CudaError;
+pub(crate) use plan::check_addresses;
 pub use plan::{CudaPlan, DeviceTensors};
 pub use stream::RawStream;

@@ -119,7 +119,9 @@ impl Kernels {
     pub(super) fn load(facts: &DeviceFacts, target: Option<&str>) -> Result<Self, CudaError> {
         let fits =
             |ptx: &&Ptx| ptx.runs_on(facts.compute_capability) && target.is_none_or(|target| ptx.target == target);
-        let Some(ptx) = PTX.iter().find(fits) else {
+        // The best that the driver reads; where it reads none, the one that asks least of it says what is missing.
+        let readable = PTX.iter().filter(fits).find(|ptx| facts.driver >= ptx.needs_cuda());
+        let Some(ptx) = readable.or(PTX.iter().rfind(fits)) else {
             return Err(CudaError::DeviceTooOld {
                 device: facts.name.clone(),
                 found: facts.compute_capability,

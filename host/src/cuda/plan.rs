@@ -24,7 +24,7 @@ use super::stream::{OwnStream, RawStream};
 use super::{batch_norm_reduce, conv_transpose_moments, pool_finish};
 use crate::Error;
 use crate::element::Element;
-use crate::plan::CudaDirect;
+use crate::plan::{CudaDirect, Precision};
 use crate::problem::{Mode, Problem};
 use crate::tensors::{Inputs, Outputs};
 
@@ -76,11 +76,12 @@ struct Workspace {
 }
 
 impl<T: Element> CudaPlan<T> {
-    /// Allocates what `direct`, designed for `problem` and `T`, needs.
+    /// Designs the plan and allocates what it needs.
     ///
     /// # Errors
-    /// [`Error::Memory`] where the device has too little; [`Error::Cuda`].
-    pub fn new(problem: &Problem, direct: CudaDirect, device: &CudaDevice) -> Result<Self, Error> {
+    /// As [`CudaDirect::design`]; [`Error::Memory`] where the device has too little; [`Error::Cuda`].
+    pub fn new(problem: &Problem, precision: Precision, device: &CudaDevice) -> Result<Self, Error> {
+        let direct = CudaDirect::design(problem, T::DTYPE, precision)?;
         let bound = device.bind()?;
         let (needed, free) = (direct.workspace_bytes(), device.free_memory(&bound)?);
         if needed > free {
@@ -96,7 +97,7 @@ impl<T: Element> CudaPlan<T> {
             batch_mean: array(channels)?,
             batch_var: array(channels)?,
         };
-        let stream = OwnStream::new(&bound)?;
+        let stream = OwnStream::new(device, &bound)?;
         Ok(Self { problem: problem.clone(), direct, device: device.clone(), workspace, stream, staging: None })
     }
 
@@ -201,7 +202,8 @@ impl<T: Element> CudaPlan<T> {
         self.stream.raw()
     }
 
-    pub(super) fn device(&self) -> &CudaDevice {
+    /// The device it runs on.
+    pub fn device(&self) -> &CudaDevice {
         &self.device
     }
 
@@ -288,7 +290,7 @@ impl<T: Element> CudaPlan<T> {
 const WORKSPACE: &str = "the plan's workspace on the device";
 
 /// What can be told of addresses without following them.
-fn check_addresses(problem: &Problem, tensors: &DeviceTensors) -> Result<(), CudaError> {
+pub(crate) fn check_addresses(problem: &Problem, tensors: &DeviceTensors) -> Result<(), CudaError> {
     let needed = [("input", tensors.input), ("kernel", tensors.kernel), ("output", tensors.output)];
     let running = [("running_mean", tensors.running_mean), ("running_var", tensors.running_var)];
     let needed = needed.into_iter().chain(running.into_iter().filter(|_| problem.has_running_statistics()));

@@ -12,7 +12,7 @@ use crate::memory;
 use crate::problem::Problem;
 use crate::tensors::{Inputs, Outputs};
 
-const STAGING: &str = "the tensors on the device";
+const STAGING: &str = "the copy of the tensors on the device";
 
 /// Device memory for one call's tensors, at most as many as the problem can have.
 pub(super) struct Staging<T: Element> {
@@ -126,7 +126,7 @@ fn receive<T: cuda_std::Scalar + Default>(
     stream: RawStream,
     bound: &Bound<'_>,
 ) -> Result<Vec<T>, Error> {
-    let mut values = memory::try_filled("the results", array.len(), T::default())?;
+    let mut values = memory::try_filled("the copy of the results", array.len(), T::default())?;
     array.download(&mut values, stream, bound)?;
     Ok(values)
 }

@@ -3,7 +3,7 @@
 use cust::stream::{Stream, StreamFlags};
 use cust::sys;
 
-use super::device::Bound;
+use super::device::{Bound, CudaDevice};
 use super::error::{CudaError, check, checked};
 
 /// A CUDA stream by its handle (`CUstream`, `cudaStream_t`): what other libraries hand over.
@@ -37,18 +37,34 @@ impl RawStream {
 
 /// A stream of our own, which does not wait for the default stream.
 pub(super) struct OwnStream {
-    stream: Stream,
+    /// `None` only while it is dropped.
+    stream: Option<Stream>,
+    raw: RawStream,
+    device: CudaDevice,
 }
 
 // SAFETY: a stream handle may be used from any thread; a plan, which owns it, is used by one at a time.
 unsafe impl Send for OwnStream {}
 
 impl OwnStream {
-    pub(super) fn new(_bound: &Bound<'_>) -> Result<Self, CudaError> {
-        Ok(Self { stream: checked("creating a stream", Stream::new(StreamFlags::NON_BLOCKING, None))? })
+    pub(super) fn new(device: &CudaDevice, _bound: &Bound<'_>) -> Result<Self, CudaError> {
+        let stream = checked("creating a stream", Stream::new(StreamFlags::NON_BLOCKING, None))?;
+        let raw = RawStream(stream.as_inner().expose_provenance());
+        Ok(Self { stream: Some(stream), raw, device: device.clone() })
     }
 
     pub(super) fn raw(&self) -> RawStream {
-        RawStream(self.stream.as_inner().expose_provenance())
+        self.raw
+    }
+}
+
+impl Drop for OwnStream {
+    fn drop(&mut self) {
+        // In its own context, which `device` keeps until after this.
+        match self.device.bind() {
+            Ok(_bound) => drop(self.stream.take()),
+            // The context is lost, and the stream with it.
+            Err(_) => std::mem::forget(self.stream.take()),
+        }
     }
 }

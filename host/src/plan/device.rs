@@ -46,13 +46,17 @@ enum Kind {
 }
 
 impl Device {
-    /// The first CUDA device where there is one, else the CPU; [`fallback`](Device::fallback) then says why.
+    /// The first CUDA device where there is one that suits, else the CPU; [`fallback`](Device::fallback) then says why.
     ///
     /// # Errors
     /// A CUDA device that is there and fails.
     pub fn auto() -> Result<Device, Error> {
         match Device::cuda(0) {
             Err(Error::Unavailable(reason)) => Ok(Device { kind: Kind::Cpu, fallback: Some(reason) }),
+            #[cfg(feature = "cuda")]
+            Err(Error::Cuda(reason)) if reason.is_unsuitable() => {
+                Ok(Device { kind: Kind::Cpu, fallback: Some(Unavailable::Unsuitable(Box::new(reason))) })
+            }
             device => device,
         }
     }

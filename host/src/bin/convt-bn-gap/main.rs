@@ -20,6 +20,7 @@ mod verify;
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use failure::Failure;
@@ -48,9 +49,13 @@ fn main() -> ExitCode {
     let command = match CommandLine::try_parse() {
         Ok(line) => line.command,
         Err(refusal) => {
-            // Help and version go to stdout and are no failure; that the reader closed it is none either.
-            let _ = refusal.print();
-            return if refusal.use_stderr() { Failure::USAGE.into() } else { ExitCode::SUCCESS };
+            if !refusal.use_stderr() || refusal.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+                // Help and version; that the reader closed stdout is no failure.
+                let _ = refusal.print();
+                return if refusal.use_stderr() { Failure::USAGE.into() } else { ExitCode::SUCCESS };
+            }
+            report::remark(&usage_sentence(&refusal.to_string()));
+            return Failure::USAGE.into();
         }
     };
     let ended = match command {
@@ -67,6 +72,11 @@ fn main() -> ExitCode {
             failure.exit_code().into()
         }
     }
+}
+
+/// What clap says up to its first empty line, which is what is wrong; the usage and tips that follow are in `--help`.
+fn usage_sentence(text: &str) -> String {
+    text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// A write past the file size limit (`ulimit -f`) should fail like one on a full disk, not end the process.

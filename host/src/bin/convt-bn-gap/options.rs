@@ -15,13 +15,13 @@ pub struct OptionArguments {
     #[arg(long)]
     mode: Option<ModeName>,
     /// Multiplies the convolution's output [1].
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_hyphen_values = true)]
     scale_factor: Option<f64>,
     /// Added to the variance [1e-5].
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_hyphen_values = true)]
     eps: Option<f64>,
     /// Weight of the batch in the running statistics, or none for the cumulative average [0.1].
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_hyphen_values = true)]
     momentum: Option<MomentumValue>,
     /// D,H,W or one number for all three [1].
     #[arg(long, allow_hyphen_values = true, value_name = "D,H,W")]
@@ -36,7 +36,7 @@ pub struct OptionArguments {
     #[arg(long, allow_hyphen_values = true, value_name = "D,H,W")]
     dilation: Option<Triple>,
     /// Groups of channels [1].
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_hyphen_values = true)]
     groups: Option<i64>,
 }
 
@@ -87,6 +87,8 @@ impl Options {
             ModeName::Train => Mode::Train { momentum },
             ModeName::Eval => Mode::Eval,
         };
+        // Refused in eval mode too, where nothing is updated.
+        momentum.check()?;
         Problem::builder(input, kernel)
             .mode(mode)
             .scale_factor(self.scale_factor)

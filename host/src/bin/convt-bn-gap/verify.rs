@@ -92,6 +92,9 @@ fn compare(file: &Path, device: &Device, options: PlanOptions) -> Result<Compari
             expected.insert(short, tensor);
         }
     }
+    if let Some(name) = archive.ignored.iter().find(|name| name.starts_with("expected.")) {
+        Err(anyhow::anyhow!("{name} is no result of this operation; there are {}", EXPECTED.join(", ")))?;
+    }
     if expected.is_empty() {
         Err(anyhow::anyhow!("there is nothing to compare with: no tensor is named expected.*"))?;
     }

@@ -40,7 +40,8 @@ impl PendingFile {
     /// Checks that `path` may become a file: its folder takes files, and nothing but a regular file has the name.
     pub fn at(path: &Path) -> Result<Self> {
         let name = path.display();
-        if path.file_name().is_none() {
+        let last = path.as_os_str().as_encoded_bytes().last();
+        if path.file_name().is_none() || last.is_some_and(|&byte| std::path::is_separator(byte.into())) {
             bail!("cannot write {name}: it names no file");
         }
         if let Ok(facts) = fs::metadata(path)
