@@ -31,7 +31,7 @@ const char *convt_bn_gap_last_error(void);
 
 // ConvTranspose3d, scale, BatchNorm3d in training mode (batch statistics, eps 1e-5), global average pooling; all f32.
 //
-//     output[b,c] = bn_weight[c] * s*(m[b,c] - mu[c]) / sqrt(s^2 * sigma2[c] + eps) + bn_bias[c]
+// `output[b,c] = bn_weight[c] * s*(m[b,c] - mu[c]) / sqrt(s^2 * sigma2[c] + eps) + bn_bias[c]`
 //
 // input (batch_size, in_channels, depth, height, width); kernel (in_channels, out_channels, kernel_d, kernel_h,
 // kernel_w); conv_bias, bn_weight, bn_bias (out_channels), each NULL for 0, 1, 0; output (batch_size, out_channels, 1, 1,

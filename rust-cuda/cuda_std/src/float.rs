@@ -1,12 +1,12 @@
 //! Arithmetic that Rust's operators do not express: fused multiply-add, roots, and the conversions between the two widths.
 //!
-//! Rust never contracts `a * b + c`: where a kernel means one rounding it says [`Float::fma`].
+//! Rust never contracts `a * b + c`: where a kernel means one rounding it says `Float::fma`.
 
 use crate::Word;
 
 /// The floating-point types that kernels compute in.
 ///
-/// On `nvptx64` each method is one IEEE-rounded instruction (`.rn`), except [`Float::rsqrt_approx`].
+/// On `nvptx64` each method is one IEEE-rounded instruction (`.rn`), except `Float::rsqrt_approx`.
 pub trait Float:
     Word
     + Default

@@ -2,8 +2,8 @@
 //!
 //! | module | what | in CUDA C++ |
 //! |---|---|---|
-//! | [`thread`] | indices, block barrier, trap | `threadIdx`, `blockIdx`, `__syncthreads` |
-//! | [`warp`] | shuffles, votes, warp barrier | `__shfl_xor_sync`, `__ballot_sync` |
+//! | `thread` | indices, block barrier, trap | `threadIdx`, `blockIdx`, `__syncthreads` |
+//! | `warp` | shuffles, votes, warp barrier | `__shfl_xor_sync`, `__ballot_sync` |
 //! | [`shared`] | dynamic shared memory, its address space in the type | `extern __shared__` |
 //! | [`global`] | device memory: read-only and read-write pointers, vector loads | `const __restrict__ T*`, `T*` |
 //! | [`float`] | fused multiply-add, roots, conversions | `fmaf`, `rsqrtf` |

@@ -13,7 +13,7 @@ pub trait Word: Scalar {}
 /// A [`Scalar`] on the target it is built for: on `nvptx64` it can be loaded, stored and shuffled.
 ///
 /// The methods are the instructions; kernels call them through [`Global`](crate::global::Global),
-/// [`GlobalMut`](crate::global::GlobalMut), [`Shared`](crate::shared::Shared) and [`warp`](crate::warp).
+/// [`GlobalMut`](crate::global::GlobalMut), [`Shared`](crate::shared::Shared) and `warp`.
 #[cfg(target_arch = "nvptx64")]
 #[allow(missing_docs, clippy::missing_safety_doc)]
 pub trait Word: Scalar {
