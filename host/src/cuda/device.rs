@@ -113,6 +113,9 @@ impl CudaDevice {
         let _previous = Previous::save()?;
         let device = checked("looking up the device", Device::get_device(ordinal))?;
         let context = checked("retaining the device's primary context", Context::new(device))?;
+        // cust makes it current too, and does not say where that fails.
+        // SAFETY: the context was just retained.
+        check("making the device current", unsafe { sys::cuCtxSetCurrent(context.as_raw()) })?;
         let kernels = Kernels::load(&facts, target)?;
         Ok(Self { inner: Arc::new(Inner { facts, kernels, context }) })
     }

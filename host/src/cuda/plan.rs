@@ -17,7 +17,7 @@ use kernel_gpu::pool_finish::PoolFinish;
 use kernel_gpu::tile::POSITIONS;
 
 use super::device::{Bound, CudaDevice};
-use super::error::CudaError;
+use super::error::{CudaError, check};
 use super::memory::DeviceArray;
 use super::staging::Staging;
 use super::stream::{OwnStream, RawStream};
@@ -165,10 +165,11 @@ impl<T: Element> CudaPlan<T> {
             let attribute = sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE;
             // SAFETY: writes one 32-bit number; any address may be asked about.
             let result = unsafe { sys::cuPointerGetAttribute((&raw mut kind).cast(), attribute, address) };
-            if result != sys::CUresult::CUDA_SUCCESS {
+            if result == sys::CUresult::CUDA_ERROR_INVALID_VALUE {
                 let found = format!("address {address:#x}, which the device cannot reach");
                 return Err(CudaError::Argument { what, found, needed: "device memory".into() }.into());
             }
+            check("asking about an address", result)?;
             if !address.is_multiple_of(T::DTYPE.bytes() as u64) {
                 let (found, needed) = (format!("address {address:#x}"), format!("a multiple of {}", T::DTYPE.bytes()));
                 return Err(CudaError::Argument { what, found, needed }.into());
