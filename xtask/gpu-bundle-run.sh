@@ -3,6 +3,7 @@
 # Needs a CUDA driver; `sanitize` needs compute-sanitizer, `pytorch` a python3 with PyTorch. Exits 1 if anything failed.
 cd "$(dirname "$0")" || exit 2
 export CONVT_BN_GAP_GOLDEN="$PWD/golden" CONVT_BN_GAP_BIN="$PWD/bin/convt-bn-gap"
+export CONVT_BN_GAP_CONFORMANCE_PTX="$PWD/conformance.sm_90a.ptx"
 failed=0
 step() { echo "== $*"; "$@" || { failed=1; echo "== FAILED: $*"; }; }
 [ $# -gt 0 ] || set -- test bench pytorch

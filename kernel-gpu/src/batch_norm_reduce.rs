@@ -40,8 +40,8 @@ pub const SPEC: KernelSpec = KernelSpec { name: "batch_norm_reduce", threads: 12
 /// Rows (b, c) that a block reduces at once.
 pub const ROWS_A_BLOCK: u64 = 4;
 
-#[cfg(target_arch = "nvptx64")]
-mod device {
+pub mod device {
+    //! The device code.
     use cuda_std::kernel;
     use cuda_std::thread::{block_idx_x, grid_dim_x, lane_index, warp_index};
 

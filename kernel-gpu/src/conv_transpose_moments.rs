@@ -86,8 +86,8 @@ pub const FORM_F64_NARROW: Form = form("conv_transpose_moments_f64_narrow", F64_
 pub const FORMS: [Form; 6] =
     [FORM_F32_WIDE, FORM_F32_NARROW, FORM_F32_STRICT_WIDE, FORM_F32_STRICT_NARROW, FORM_F64_WIDE, FORM_F64_NARROW];
 
-#[cfg(target_arch = "nvptx64")]
-mod device {
+pub mod device {
+    //! The device code.
     use cuda_std::float::Float;
     use cuda_std::shared::Shared;
     use cuda_std::thread::{block_idx_x, grid_dim_x, lane_index, sync_threads, thread_idx_x, warp_index};
@@ -210,9 +210,8 @@ mod device {
             let mut z = [[A::default(); POSITION_MICRO as usize]; MICRO];
             let mut sums = [0f64; 4];
 
-            // SAFETY (all four): `bring` checks every index; a stage is written by its barrier's one side and read on the
-            // other: stage (i+1)%2 was last read in step i−1, before the barrier that ends that step.
             sync_threads(); // the previous tile's epilogue has read its sums
+            // SAFETY: `bring` checks every index; nobody reads the stage before the next barrier.
             unsafe { self.put(0, &self.bring(&mut gather, batch, first_channel)) };
             sync_threads();
             let mut step = 0;
@@ -221,10 +220,13 @@ mod device {
                 let more = step + 1 < steps;
                 let mut next = InFlight { x: [A::default(); 8], w: [A::default(); 4] };
                 if more {
+                    // SAFETY: `bring` checks every index.
                     next = unsafe { self.bring(&mut gather, batch, first_channel) };
                 }
+                // SAFETY: the stage was written before the last barrier.
                 unsafe { self.multiply(stage, &mut z, &mut sums) };
                 if more {
+                    // SAFETY: this stage was last read a step ago, before the barrier that ended it.
                     unsafe { self.put(1 - stage, &next) };
                 }
                 sync_threads();
@@ -305,14 +307,15 @@ mod device {
             for k in 0..STEP {
                 let mut w = [A::default(); MICRO];
                 let mut x = [A::default(); POSITION_MICRO as usize];
-                // SAFETY (both): rows k < 8 of the stage, 16-byte aligned vectors (tested in `tile`).
                 for e in (0..MICRO).step_by(vector as usize) {
-                    unsafe {
-                        ws.load_16(k * Self::TILE.channel_row() + channels.index(self.place.0, e as u32), &mut w[e..])
-                    };
+                    let at = k * Self::TILE.channel_row() + channels.index(self.place.0, e as u32);
+                    // SAFETY: row k < 8 of the stage, a 16-byte aligned vector (tested in `tile`).
+                    unsafe { ws.load_16(at, &mut w[e..]) };
                 }
                 for e in (0..POSITION_MICRO as usize).step_by(vector as usize) {
-                    unsafe { xs.load_16(k * POSITIONS + positions.index(self.place.1, e as u32), &mut x[e..]) };
+                    let at = k * POSITIONS + positions.index(self.place.1, e as u32);
+                    // SAFETY: as above.
+                    unsafe { xs.load_16(at, &mut x[e..]) };
                 }
                 for i in 0..MICRO {
                     for j in 0..POSITION_MICRO as usize {
@@ -331,12 +334,12 @@ mod device {
                 for mask in [16, 8, 4, 2, 1] {
                     sum += shuffle_xor(sum, mask);
                 }
-                for i in 0..Self::MEANS {
+                for (i, partial) in sums.iter_mut().enumerate().take(Self::MEANS) {
                     let channel = i as u32 * 32 + self.lane;
                     if channel < Self::TILE.channels() {
                         // SAFETY: a row of the stage.
                         let w = unsafe { ws.load(row * Self::TILE.channel_row() + channel) }.to_f64();
-                        sums[i] = w.fma(sum, sums[i]);
+                        *partial = w.fma(sum, *partial);
                     }
                 }
             }
@@ -353,11 +356,11 @@ mod device {
             let mine = self.thread < channels;
             let mut moments = Moments::EMPTY;
 
-            for i in 0..Self::MEANS {
+            for (i, &sum) in sums.iter().enumerate().take(Self::MEANS) {
                 let channel = i as u32 * 32 + self.lane;
                 if channel < channels {
                     // SAFETY: one element a (warp, channel); the stages are no longer read.
-                    unsafe { all_sums.store(self.warp * channels + channel, sums[i]) };
+                    unsafe { all_sums.store(self.warp * channels + channel, sum) };
                 }
             }
             sync_threads();
@@ -387,7 +390,7 @@ mod device {
                 for mask in [4, 2, 1] {
                     square += shuffle_xor(square, mask);
                 }
-                if self.lane % 8 == 0 {
+                if self.lane.is_multiple_of(8) {
                     // SAFETY: one element a (half of the positions, channel).
                     unsafe { squares.store(self.warp % 2 * channels + channel, square) };
                 }

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! One file a kernel. Each holds, from top to bottom: the equation; the `#[repr(C)]` parameter block and the
-//! [`KernelSpec`](cuda_std::launch::KernelSpec), which compile everywhere; and the device code, which exists on `nvptx64`
-//! alone. The index maps the kernels share are files of their own ([`conv_shape`], [`tap_cursor`], [`tile`], [`work`],
+//! [`KernelSpec`](cuda_std::launch::KernelSpec); and the device code, which is compiled for the GPU and, unchanged, for the
+//! host's SIMT executor ([`entries`]). The index maps the kernels share are files of their own ([`conv_shape`], [`tap_cursor`], [`tile`], [`work`],
 //! [`moments`]): plain functions, the same on host and device, tested on the host.
 #![no_std]
 #![cfg_attr(target_arch = "nvptx64", feature(abi_ptx, asm_experimental_arch))]
@@ -16,6 +16,8 @@
 pub mod batch_norm_reduce;
 pub mod conv_shape;
 pub mod conv_transpose_moments;
+#[cfg(not(target_arch = "nvptx64"))]
+pub mod entries;
 pub mod moments;
 pub mod pool_finish;
 pub mod tap_cursor;

@@ -38,7 +38,6 @@ impl Moments {
     }
 
     /// The merge of all 32 lanes' moments, in lane 0; the others hold partial merges.
-    #[cfg(target_arch = "nvptx64")]
     #[inline(always)]
     pub fn merge_warp(mut self) -> Self {
         use cuda_std::warp::shuffle_down;

@@ -65,8 +65,8 @@ pub const SPEC_F32: KernelSpec = spec("pool_finish_f32");
 /// The launch for f64.
 pub const SPEC_F64: KernelSpec = spec("pool_finish_f64");
 
-#[cfg(target_arch = "nvptx64")]
-mod device {
+pub mod device {
+    //! The device code.
     use cuda_std::float::Float;
     use cuda_std::kernel;
     use cuda_std::thread::{block_idx_x, grid_dim_x, lane_index};
@@ -128,7 +128,7 @@ mod device {
         let variance = m2 / count;
         let bias = p.scale * optional(p.conv_bias, 0.0);
         // 0; NaN where the bias is not finite, which then is in every z.
-        let cancelled = bias - bias;
+        let cancelled = bias * 0.0;
         let variance = variance + cancelled;
 
         let (mut center, mut spread) = (mu, variance);

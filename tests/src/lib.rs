@@ -3,6 +3,8 @@
 //! Both can be given from outside, for a machine that has the test executables but neither cargo nor the sources:
 //! `CONVT_BN_GAP_GOLDEN` names the folder, `CONVT_BN_GAP_BIN` the tool.
 
+pub mod agreement;
+
 use std::env;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -27,30 +29,48 @@ pub fn cli() -> &'static Path {
     static TOOL: OnceLock<PathBuf> = OnceLock::new();
     TOOL.get_or_init(|| match env::var_os("CONVT_BN_GAP_BIN") {
         Some(tool) => tool.into(),
-        None => build(),
+        None => build(&["--package", "convt-bn-gap"], "convt-bn-gap"),
     })
 }
 
-fn build() -> PathBuf {
+/// The simulated CUDA driver as a library for the tool, built once. Where the tool is given from outside there is no cargo:
+/// the test is over, and says so.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn simulated_driver() -> Option<&'static Path> {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    if env::var_os("CONVT_BN_GAP_BIN").is_some() {
+        let _ = std::io::stderr().write_all(b"skipped: no simulated driver beside the tool\n");
+        return None;
+    }
+    let example = ["--package", "simulated_driver", "--example", "simulated_cuda"];
+    Some(LIBRARY.get_or_init(|| build(&example, "libsimulated_cuda")))
+}
+
+/// Builds what cargo's arguments name, and finds the file of that stem in what it says it made.
+fn build(what: &[&str], stem: &str) -> PathBuf {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let this = env::current_exe().expect("a test knows its own executable");
-    // target/<profile>/deps/<test>: the tool goes where this test was built, wherever that is.
+    // target/<profile>/deps/<test>: the product goes where this test was built, wherever that is.
     let target = this.ancestors().nth(3).expect("cargo puts tests three folders deep");
     let output = Command::new(cargo)
-        .args(["build", "--release", "--quiet", "--package", "convt-bn-gap"])
+        .args(["build", "--release", "--quiet"])
+        .args(what)
         .args(["--message-format", "json", "--target-dir"])
         .arg(target)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stderr(Stdio::inherit())
         .output()
         .expect("cargo starts");
-    assert!(output.status.success(), "the command-line tool does not build");
+    assert!(output.status.success(), "{stem} does not build");
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .find(|path| path.file_stem().is_some_and(|stem| stem == "convt-bn-gap"))
-        .expect("cargo says where it put the executable")
+        .flat_map(|message| message["filenames"].as_array().cloned().unwrap_or_default())
+        .filter_map(|path| path.as_str().map(PathBuf::from))
+        .find(|path| path.file_stem().is_some_and(|found| found == stem))
+        .expect("cargo says where it put it")
 }
 
 /// The first GPU; where there is none the test is over, and says so where CI's summary counts it.

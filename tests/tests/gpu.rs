@@ -3,66 +3,10 @@
 use std::thread;
 
 use convt_bn_gap::draw::Draws;
-use convt_bn_gap::{
-    Device, Element, Error, KernelShape, Mode, Momentum, Outputs, Plan, PlanOptions, Precision, Problem, Shape5,
-    Tensors, check, reference,
-};
+use convt_bn_gap::{Device, Error, KernelShape, Mode, Plan, PlanOptions, Precision, Problem, Shape5, Tensors};
+use convt_bn_gap_tests::agreement::{Shape, agrees, every_precision, problem, run, train};
 use convt_bn_gap_tests::gpu;
 use proptest::prelude::*;
-
-/// B, Cin, Cout, [D, H, W], [Kd, Kh, Kw].
-type Shape = (usize, usize, usize, [usize; 3], [usize; 3]);
-
-fn problem((batch, channels, out_channels, [depth, height, width], [kd, kh, kw]): Shape, mode: Mode) -> Problem {
-    let input = Shape5 { batch, channels, depth, height, width };
-    let kernel = KernelShape { in_channels: channels, out_channels, depth: kd, height: kh, width: kw };
-    let builder = Problem::builder(input, kernel).scale_factor(-1.5).eps(1e-4).mode(mode).running_statistics(true);
-    builder.build().expect("a valid problem")
-}
-
-fn train() -> Mode {
-    Mode::Train { momentum: Momentum::Factor(0.25) }
-}
-
-fn strict() -> PlanOptions {
-    PlanOptions { precision: Precision::Strict, ..PlanOptions::default() }
-}
-
-fn run<T: Element>(device: &Device, problem: &Problem, options: PlanOptions, tensors: &Tensors<T>) -> Outputs<T> {
-    Plan::new(problem, device, options).and_then(|mut plan| plan.run(&tensors.as_inputs())).expect("the GPU runs it")
-}
-
-/// Runs on the GPU and fails unless output and statistics are within `bound` of the definition's.
-fn agrees<T: Element>(device: &Device, problem: &Problem, options: PlanOptions, tensors: &Tensors<T>, bound: f64) {
-    let wide = tensors.as_inputs().to_f64().unwrap();
-    let expected = reference::run(problem, &wide.as_inputs(), None, None).unwrap();
-    let found = run(device, problem, options, tensors);
-    let error = check::output_error(found.output.view(), expected.output.view(), tensors.as_inputs().bn_bias).unwrap();
-    assert!(error.passes(bound), "output of {problem:?} {options:?}: {error:?}");
-    let statistics = [
-        ("batch_mean", &found.batch_mean, &expected.batch_mean),
-        ("batch_var", &found.batch_var, &expected.batch_var),
-        ("running_mean", &found.running_mean, &expected.running_mean),
-        ("running_var", &found.running_var, &expected.running_var),
-    ];
-    for (name, found, expected) in statistics {
-        assert_eq!(found.is_some(), expected.is_some(), "{name}");
-        if let (Some(found), Some(expected)) = (found, expected) {
-            let error = check::statistic_error(name, found.view(), expected.view()).unwrap();
-            assert!(error <= bound, "{name} of {problem:?} {options:?}: {error}");
-        }
-    }
-}
-
-fn every_precision(device: &Device, shape: Shape, mode: Mode, seed: u64) {
-    let problem = problem(shape, mode);
-    let draws = Draws::usual(&problem, seed);
-    let tensors = draws.tensors::<f32>(&problem).unwrap();
-    agrees(device, &problem, PlanOptions::default(), &tensors, 1e-5);
-    // Only the running statistics are rounded to f32; the output's rounding is not counted.
-    agrees(device, &problem, strict(), &tensors, 2e-7);
-    agrees(device, &problem, PlanOptions::default(), &draws.tensors::<f64>(&problem).unwrap(), 1e-9);
-}
 
 /// Every form of the kernel with channels and positions one below, at and above its tile.
 #[test]

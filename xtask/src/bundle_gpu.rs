@@ -4,6 +4,7 @@
 //! gpu-bundle/run              the runner: `./run [test|bench|sanitize|pytorch …]`, all but sanitize without arguments
 //! gpu-bundle/bin/             the command-line tool, the C library, the stripped test executables
 //! gpu-bundle/golden/          the golden cases
+//! gpu-bundle/conformance.sm_90a.ptx  every operation of cuda_std, for the test `conformance`; only where a compiler is
 //! gpu-bundle/compare.py       the comparison with PyTorch
 //! gpu-bundle/MANIFEST         the commit, and the hash of the PTX manifest
 //! ```
@@ -15,7 +16,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::project;
+use crate::{conformance, project};
 
 /// What the bundle may weigh.
 const LIMIT: u64 = 64 << 20;
@@ -50,6 +51,9 @@ pub(crate) fn run(_: &Arguments) -> Result<ExitCode> {
     }
     copy_folder(&root.join("tests/golden"), &bundle.join("golden"))?;
     fs::copy(root.join("tests/pytorch/compare.py"), bundle.join("compare.py"))?;
+    if let Some(ptx) = conformance::build()? {
+        fs::copy(&ptx, bundle.join(conformance::PTX)).with_context(|| format!("cannot copy {}", ptx.display()))?;
+    }
     let runner = bundle.join("run");
     fs::copy(root.join("xtask/gpu-bundle-run.sh"), &runner)?;
     fs::write(bundle.join("MANIFEST"), manifest(&root)?)?;

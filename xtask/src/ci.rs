@@ -17,7 +17,7 @@ const SKIPPED: &str = "skipped: no CUDA device";
 /// Name, command, further environment.
 type Step = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]);
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     ("format", &["cargo", "fmt", "--all", "--check"], &[]),
     ("clippy", &["cargo", "clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"], &[]),
     (
@@ -47,6 +47,7 @@ const STEPS: [Step; 9] = [
     ("header", &["cargo", "xtask", "header", "--check"], &[]),
     ("PTX", &["cargo", "xtask", "build-ptx", "--check"], &[]),
     ("ptxas", &["cargo", "xtask", "ptx-report", "--deny-spills"], &[]),
+    ("conformance", &["cargo", "xtask", "conformance"], &[]),
 ];
 
 /// Run everything that a change must pass

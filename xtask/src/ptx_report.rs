@@ -21,14 +21,19 @@ pub(crate) struct Arguments {
 /// The exit code where ptxas is missing.
 const MISSING: u8 = 3;
 
+/// Says that ptxas is missing, and how to get it.
+pub(crate) fn missing() -> ExitCode {
+    eprintln!(
+        "ptxas was not found: not on the PATH, in CUDA_HOME or among Python's packages. \
+         Get it with `{}`, or name it in PTXAS.",
+        ptxas::INSTALL
+    );
+    ExitCode::from(MISSING)
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let Some(ptxas) = ptxas::find()? else {
-        eprintln!(
-            "ptxas was not found: not on the PATH, in CUDA_HOME or among Python's packages. \
-             Get it with `{}`, or name it in PTXAS.",
-            ptxas::INSTALL
-        );
-        return Ok(ExitCode::from(MISSING));
+        return Ok(missing());
     };
     let folder = project::ptx_folder()?;
     let manifest = Manifest::read(&folder).context("host/ptx has no usable manifest: run `cargo xtask build-ptx`")?;
@@ -55,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn table() -> Table {
+pub(crate) fn table() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header([
         "target",
@@ -72,7 +77,7 @@ fn table() -> Table {
     table
 }
 
-fn row(arch: &str, usage: &Usage) -> [String; 7] {
+pub(crate) fn row(arch: &str, usage: &Usage) -> [String; 7] {
     [
         arch.to_owned(),
         usage.name.clone(),

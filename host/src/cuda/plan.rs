@@ -53,9 +53,10 @@ pub struct DeviceTensors {
 pub struct CudaPlan<T: Element> {
     problem: Problem,
     direct: CudaDirect,
+    // Fields are dropped in order: the stream goes while `device` still retains the context that it is of.
+    stream: OwnStream,
     device: CudaDevice,
     workspace: Workspace,
-    stream: OwnStream,
     staging: Option<Staging<T>>,
 }
 

@@ -22,13 +22,10 @@ pub trait Float:
     /// `value` rounded to this type, to nearest, ties to even.
     fn from_f64(value: f64) -> Self;
     /// `self · factor + addend` with one rounding.
-    #[cfg(target_arch = "nvptx64")]
     fn fma(self, factor: Self, addend: Self) -> Self;
     /// The square root.
-    #[cfg(target_arch = "nvptx64")]
     fn sqrt(self) -> Self;
     /// 1/√self: f32 within 2 ulp; f64 to about 20 bits, a starting value for Newton steps (PTX ISA, "rsqrt").
-    #[cfg(target_arch = "nvptx64")]
     fn rsqrt_approx(self) -> Self;
 }
 
@@ -43,29 +40,47 @@ macro_rules! float {
             fn from_f64(value: f64) -> Self {
                 value as $t
             }
-            #[cfg(target_arch = "nvptx64")]
             #[inline(always)]
             fn fma(self, factor: Self, addend: Self) -> Self {
-                let v: Self;
-                // SAFETY: arithmetic on registers.
-                unsafe { core::arch::asm!(concat!("fma.rn.", $f, " {0}, {1}, {2}, {3};"), out($class) v, in($class) self, in($class) factor, in($class) addend, options(pure, nomem, nostack)) };
-                v
+                #[cfg(target_arch = "nvptx64")]
+                {
+                    let v: Self;
+                    // SAFETY: arithmetic on registers.
+                    unsafe { core::arch::asm!(concat!("fma.rn.", $f, " {0}, {1}, {2}, {3};"), out($class) v, in($class) self, in($class) factor, in($class) addend, options(pure, nomem, nostack)) };
+                    v
+                }
+                #[cfg(not(target_arch = "nvptx64"))]
+                {
+                    self.mul_add(factor, addend)
+                }
             }
-            #[cfg(target_arch = "nvptx64")]
             #[inline(always)]
             fn sqrt(self) -> Self {
-                let v: Self;
-                // SAFETY: arithmetic on registers.
-                unsafe { core::arch::asm!(concat!("sqrt.rn.", $f, " {0}, {1};"), out($class) v, in($class) self, options(pure, nomem, nostack)) };
-                v
+                #[cfg(target_arch = "nvptx64")]
+                {
+                    let v: Self;
+                    // SAFETY: arithmetic on registers.
+                    unsafe { core::arch::asm!(concat!("sqrt.rn.", $f, " {0}, {1};"), out($class) v, in($class) self, options(pure, nomem, nostack)) };
+                    v
+                }
+                #[cfg(not(target_arch = "nvptx64"))]
+                {
+                    <$t>::sqrt(self)
+                }
             }
-            #[cfg(target_arch = "nvptx64")]
             #[inline(always)]
             fn rsqrt_approx(self) -> Self {
-                let v: Self;
-                // SAFETY: arithmetic on registers.
-                unsafe { core::arch::asm!(concat!($rsqrt, " {0}, {1};"), out($class) v, in($class) self, options(pure, nomem, nostack)) };
-                v
+                #[cfg(target_arch = "nvptx64")]
+                {
+                    let v: Self;
+                    // SAFETY: arithmetic on registers.
+                    unsafe { core::arch::asm!(concat!($rsqrt, " {0}, {1};"), out($class) v, in($class) self, options(pure, nomem, nostack)) };
+                    v
+                }
+                #[cfg(not(target_arch = "nvptx64"))]
+                {
+                    1.0 / <$t>::sqrt(self)
+                }
             }
         }
     };
@@ -75,7 +90,6 @@ float!(f64, reg64, "f64", "rsqrt.approx.f64");
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
     use super::*;
 
     #[test]

@@ -46,15 +46,24 @@ macro_rules! pointer {
             pub const fn is_null(self) -> bool {
                 self.address == 0
             }
+            /// The pointer `elements` further on.
+            #[inline(always)]
+            pub const fn offset(self, elements: u64) -> Self {
+                Self::from_address(self.at(elements))
+            }
             /// The address in device memory.
             pub const fn address(self) -> u64 {
                 self.address
             }
             /// The address of element `index`.
-            #[cfg(target_arch = "nvptx64")]
             #[inline(always)]
-            const fn at(self, index: u64) -> u64 {
-                self.address.wrapping_add(index.wrapping_mul(T::BYTES as u64))
+            pub(crate) const fn at(self, index: u64) -> u64 {
+                #[cfg(target_arch = "nvptx64")]
+                let address = self.address.wrapping_add(index.wrapping_mul(T::BYTES as u64));
+                // Where the hardware's address would wrap, the executor should see it out of bounds.
+                #[cfg(not(target_arch = "nvptx64"))]
+                let address = self.address.saturating_add(index.saturating_mul(T::BYTES as u64));
+                address
             }
         }
     };
@@ -62,13 +71,13 @@ macro_rules! pointer {
 pointer!(Global);
 pointer!(GlobalMut);
 
-#[cfg(target_arch = "nvptx64")]
 impl<T: crate::Word> Global<T> {
     /// Element `index`.
     ///
     /// # Safety
     /// The element exists and nobody writes it while the kernel runs.
     #[inline(always)]
+    #[track_caller]
     pub unsafe fn load(self, index: u64) -> T {
         // SAFETY: the caller's promise; `from_address` of an aligned allocation keeps elements aligned.
         unsafe { T::ld_global_nc(self.at(index)) }
@@ -79,6 +88,7 @@ impl<T: crate::Word> Global<T> {
     /// # Safety
     /// As [`Self::load`] for each of them; the first lies on a 16-byte boundary and `N` words fill whole 16 bytes.
     #[inline(always)]
+    #[track_caller]
     pub unsafe fn load_array<const N: usize>(self, index: u64) -> [T; N]
     where
         T: Default,
@@ -93,13 +103,13 @@ impl<T: crate::Word> Global<T> {
     }
 }
 
-#[cfg(target_arch = "nvptx64")]
 impl<T: crate::Word> GlobalMut<T> {
     /// Element `index`.
     ///
     /// # Safety
     /// The element exists, and no other thread writes it unordered with this read.
     #[inline(always)]
+    #[track_caller]
     pub unsafe fn load(self, index: u64) -> T {
         // SAFETY: the caller's promise.
         unsafe { T::ld_global(self.at(index)) }
@@ -110,6 +120,7 @@ impl<T: crate::Word> GlobalMut<T> {
     /// # Safety
     /// The element exists, and no other thread accesses it unordered with this write.
     #[inline(always)]
+    #[track_caller]
     pub unsafe fn store(self, index: u64, value: T) {
         // SAFETY: the caller's promise.
         unsafe { T::st_global(self.at(index), value) }

@@ -7,25 +7,42 @@
 //! | [`shared`] | dynamic shared memory, its address space in the type | `extern __shared__` |
 //! | [`global`] | device memory: read-only and read-write pointers, vector loads | `const __restrict__ T*`, `T*` |
 //! | [`float`] | fused multiply-add, roots, conversions | `fmaf`, `rsqrtf` |
+//! | [`atomic`] | relaxed atomic operations on shared and global memory | `atomicAdd`, `atomicCAS` |
+//! | [`convert`] | f16, bf16, tf32: conversions and packed arithmetic | `__half2`, `__nv_bfloat162` |
+//! | [`mma`], [`matrix`], [`fragment`] | products on the tensor cores, their operands and who holds what | `mma.sync`, `ldmatrix` |
+//! | [`async_copy`] | global → shared while the thread goes on | `cp.async`, `__pipeline_memcpy_async` |
+//! | [`mbarrier`] | barriers that arrivals and copies complete | `cuda::barrier` |
+//! | [`bulk_copy`] | rows of memory copied by one thread; the proxy fence | `cp.async.bulk` |
 //! | [`launch`] | what a kernel asks of its launch, as plain data | `__launch_bounds__` |
 //!
 //! A kernel is an `unsafe fn` under [`kernel`](macro@kernel); it takes its arguments by value, best as one `#[repr(C)]`
 //! block that the host shares. There is no `core::fmt` here and no message: a panic in device code traps, and the host
 //! sees a failed launch.
 //!
-//! Plain data ([`global::Global`], [`shared::Shared`], [`launch::KernelSpec`]) exists on every target, so that parameter
-//! blocks and index maps compile and are tested on the host. The operations exist on `nvptx64` only: calling one
-//! elsewhere is a compile error, never a silent no-op.
-#![no_std]
+//! On `nvptx64` each operation is an instruction. On every other target it is the same operation in the SIMT executor,
+//! [`simt`], which runs kernels unchanged and reports races, stray accesses and missed barriers; outside a running grid it
+//! panics.
+#![cfg_attr(target_arch = "nvptx64", no_std)]
 #![cfg_attr(target_arch = "nvptx64", feature(stdarch_nvptx, asm_experimental_arch))]
 
+pub mod async_copy;
+pub mod atomic;
+pub mod bulk_copy;
+pub mod convert;
 pub mod float;
+pub mod fragment;
 pub mod global;
 pub mod launch;
+pub mod matrix;
+pub mod mbarrier;
+pub mod mma;
+mod narrow_word;
+#[cfg(not(target_arch = "nvptx64"))]
+mod rounding;
 pub mod shared;
-#[cfg(target_arch = "nvptx64")]
+#[cfg(not(target_arch = "nvptx64"))]
+pub mod simt;
 pub mod thread;
-#[cfg(target_arch = "nvptx64")]
 pub mod warp;
 mod word;
 
@@ -48,7 +65,7 @@ macro_rules! unroll {
         const { assert!($count <= 16) };
         $(
             // Where the index is past the end the branch is dead, and says so at compile time.
-            #[allow(unconditional_panic)]
+            #[allow(unconditional_panic, clippy::out_of_bounds_indexing)]
             if $n < $count {
                 #[allow(non_upper_case_globals)]
                 const $i: usize = $n;

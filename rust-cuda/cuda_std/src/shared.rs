@@ -11,6 +11,22 @@ use crate::Scalar;
 #[cfg(target_arch = "nvptx64")]
 core::arch::global_asm!(".extern .shared .align 128 .b8 cuda_std_dynamic_shared[];");
 
+/// Where the launch's dynamic shared memory begins.
+#[inline(always)]
+fn dynamic_base() -> u32 {
+    #[cfg(target_arch = "nvptx64")]
+    {
+        let base: u32;
+        // SAFETY: reads the address of a symbol that this module declares.
+        unsafe {
+            core::arch::asm!("mov.u32 {0}, cuda_std_dynamic_shared;", out(reg32) base, options(pure, nomem, nostack))
+        };
+        base
+    }
+    #[cfg(not(target_arch = "nvptx64"))]
+    0
+}
+
 /// An array of `T` in the block's shared memory, by its 32-bit address.
 #[repr(transparent)]
 pub struct Shared<T> {
@@ -26,24 +42,29 @@ impl<T> Clone for Shared<T> {
 impl<T> Copy for Shared<T> {}
 
 impl<T: Scalar> Shared<T> {
+    /// Its first element's address in the block's shared window.
+    #[inline(always)]
+    pub const fn address(self) -> u32 {
+        self.address
+    }
+
     /// The array `elements` further on.
     #[inline(always)]
     pub const fn offset(self, elements: u32) -> Self {
-        Self { address: self.address + elements * T::BYTES, _holds: PhantomData }
+        #[cfg(target_arch = "nvptx64")]
+        let address = self.address + elements * T::BYTES;
+        // Where the hardware's address would wrap, the executor should see it out of bounds.
+        #[cfg(not(target_arch = "nvptx64"))]
+        let address = self.address.saturating_add(elements.saturating_mul(T::BYTES));
+        Self { address, _holds: PhantomData }
     }
 }
 
-#[cfg(target_arch = "nvptx64")]
 impl<T: crate::Word> Shared<T> {
     /// The array that starts `bytes` into the launch's dynamic shared memory (itself 128-byte aligned).
     #[inline(always)]
     pub fn dynamic(bytes: u32) -> Self {
-        let base: u32;
-        // SAFETY: reads the address of a symbol that this module declares.
-        unsafe {
-            core::arch::asm!("mov.u32 {0}, cuda_std_dynamic_shared;", out(reg32) base, options(pure, nomem, nostack))
-        };
-        Self { address: base + bytes, _holds: PhantomData }
+        Self { address: dynamic_base() + bytes, _holds: PhantomData }
     }
 
     /// Element `index`.
@@ -51,6 +72,7 @@ impl<T: crate::Word> Shared<T> {
     /// # Safety
     /// The element lies in the launch's shared memory, was written, and no other thread writes it since the last barrier.
     #[inline(always)]
+    #[track_caller]
     pub unsafe fn load(self, index: u32) -> T {
         // SAFETY: the caller's promise.
         unsafe { T::ld_shared(self.offset(index).address) }
@@ -61,6 +83,7 @@ impl<T: crate::Word> Shared<T> {
     /// # Safety
     /// The element lies in the launch's shared memory and no other thread accesses it since the last barrier.
     #[inline(always)]
+    #[track_caller]
     pub unsafe fn store(self, index: u32, value: T) {
         // SAFETY: the caller's promise.
         unsafe { T::st_shared(self.offset(index).address, value) }
@@ -71,6 +94,7 @@ impl<T: crate::Word> Shared<T> {
     /// # Safety
     /// As [`Self::load`] for each element; the first lies on a 16-byte boundary.
     #[inline(always)]
+    #[track_caller]
     pub unsafe fn load_16(self, index: u32, out: &mut [T]) {
         // SAFETY: the caller's promise.
         unsafe { T::ld_shared_16(self.offset(index).address, out) }

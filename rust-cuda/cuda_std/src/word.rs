@@ -1,36 +1,44 @@
 //! The machine words that loads, stores and shuffles move: one PTX instruction each.
 
-/// A type that fits one 32- or 64-bit register and for which every bit pattern is a value.
+/// A type that fits one register and for which every bit pattern is a value.
 pub trait Scalar: Copy + Send + Sync + 'static + sealed::Sealed {
-    /// Bytes of one value: 4 or 8.
+    /// Bytes of one value: 2, 4 or 8.
     const BYTES: u32;
 }
 
-/// A [`Scalar`] on the target it is built for: on `nvptx64` it can be loaded, stored and shuffled.
-#[cfg(not(target_arch = "nvptx64"))]
-pub trait Word: Scalar {}
-
-/// A [`Scalar`] on the target it is built for: on `nvptx64` it can be loaded, stored and shuffled.
+/// A [`Scalar`] as loads, stores and shuffles move it: on `nvptx64` each method is one instruction, elsewhere the executor's
+/// operation.
 ///
-/// The methods are the instructions; kernels call them through [`Global`](crate::global::Global),
-/// [`GlobalMut`](crate::global::GlobalMut), [`Shared`](crate::shared::Shared) and `warp`.
-#[cfg(target_arch = "nvptx64")]
+/// Kernels call them through [`Global`](crate::global::Global), [`GlobalMut`](crate::global::GlobalMut),
+/// [`Shared`](crate::shared::Shared) and [`warp`](crate::warp).
 #[allow(missing_docs, clippy::missing_safety_doc)]
 pub trait Word: Scalar {
+    #[track_caller]
     unsafe fn ld_global_nc(address: u64) -> Self;
+    #[track_caller]
     unsafe fn ld_global(address: u64) -> Self;
+    #[track_caller]
     unsafe fn st_global(address: u64, value: Self);
+    #[track_caller]
     unsafe fn ld_shared(address: u32) -> Self;
+    #[track_caller]
     unsafe fn st_shared(address: u32, value: Self);
-    /// 16 bytes: 4 words of 32 bits or 2 of 64, into the head of `out`.
+    /// 16 bytes: 8 words of 16 bits, 4 of 32 or 2 of 64, into the head of `out`.
+    #[track_caller]
     unsafe fn ld_shared_16(address: u32, out: &mut [Self]);
+    #[track_caller]
     unsafe fn ld_global_nc_16(address: u64, out: &mut [Self]);
+    #[track_caller]
     fn shfl_bfly(self, lane_mask: u32, members: u32) -> Self;
+    #[track_caller]
+    fn shfl_up(self, delta: u32, members: u32) -> Self;
+    #[track_caller]
     fn shfl_down(self, delta: u32, members: u32) -> Self;
+    #[track_caller]
     fn shfl_idx(self, lane: u32, members: u32) -> Self;
 }
 
-mod sealed {
+pub(crate) mod sealed {
     pub trait Sealed {}
 }
 
@@ -40,8 +48,6 @@ macro_rules! scalars {
         impl Scalar for $t {
             const BYTES: u32 = core::mem::size_of::<$t>() as u32;
         }
-        #[cfg(not(target_arch = "nvptx64"))]
-        impl Word for $t {}
     )* };
 }
 scalars!(u32, i32, f32, u64, i64, f64);
@@ -121,11 +127,13 @@ macro_rules! words {
     };
     (@shuffle reg32) => {
         words!(@shuffle32 shfl_bfly, "bfly", "0x1f");
+        words!(@shuffle32 shfl_up, "up", "0x0");
         words!(@shuffle32 shfl_down, "down", "0x1f");
         words!(@shuffle32 shfl_idx, "idx", "0x1f");
     };
     (@shuffle reg64) => {
         words!(@shuffle64 shfl_bfly, "bfly", "0x1f");
+        words!(@shuffle64 shfl_up, "up", "0x0");
         words!(@shuffle64 shfl_down, "down", "0x1f");
         words!(@shuffle64 shfl_idx, "idx", "0x1f");
     };
@@ -164,4 +172,108 @@ words! {
     u64, reg64, "b64";
     i64, reg64, "b64";
     f64, reg64, "b64";
+}
+
+#[cfg(not(target_arch = "nvptx64"))]
+mod host {
+    //! The same words in the executor.
+
+    use std::panic::Location;
+
+    use super::Word;
+    use crate::simt::ops;
+
+    macro_rules! words {
+        ($($t:ty),*) => { $(
+            impl Word for $t {
+                #[track_caller]
+                unsafe fn ld_global_nc(address: u64) -> Self {
+                    let mut bytes = [0; size_of::<$t>()];
+                    ops::read_global(address, &mut bytes, Location::caller());
+                    <$t>::from_le_bytes(bytes)
+                }
+                #[track_caller]
+                unsafe fn ld_global(address: u64) -> Self {
+                    let mut bytes = [0; size_of::<$t>()];
+                    ops::read_global(address, &mut bytes, Location::caller());
+                    <$t>::from_le_bytes(bytes)
+                }
+                #[track_caller]
+                unsafe fn st_global(address: u64, value: Self) {
+                    ops::write_global(address, &value.to_le_bytes(), Location::caller());
+                }
+                #[track_caller]
+                unsafe fn ld_shared(address: u32) -> Self {
+                    let mut bytes = [0; size_of::<$t>()];
+                    ops::read_shared(address, &mut bytes, Location::caller());
+                    <$t>::from_le_bytes(bytes)
+                }
+                #[track_caller]
+                unsafe fn st_shared(address: u32, value: Self) {
+                    ops::write_shared(address, &value.to_le_bytes(), Location::caller());
+                }
+                #[track_caller]
+                unsafe fn ld_shared_16(address: u32, out: &mut [Self]) {
+                    let mut bytes = [0; 16];
+                    ops::read_shared(address, &mut bytes, Location::caller());
+                    spread(&bytes, out, <$t>::from_le_bytes);
+                }
+                #[track_caller]
+                unsafe fn ld_global_nc_16(address: u64, out: &mut [Self]) {
+                    let mut bytes = [0; 16];
+                    ops::read_global(address, &mut bytes, Location::caller());
+                    spread(&bytes, out, <$t>::from_le_bytes);
+                }
+                #[track_caller]
+                fn shfl_bfly(self, lane_mask: u32, members: u32) -> Self {
+                    let from = |lane: u32| lane ^ (lane_mask % 32);
+                    <$t>::from_le_bytes(shuffle("shfl.sync.bfly", self.to_le_bytes(), members, from, Location::caller()))
+                }
+                #[track_caller]
+                fn shfl_up(self, delta: u32, members: u32) -> Self {
+                    let from = |lane: u32| lane.checked_sub(delta % 32).unwrap_or(lane);
+                    <$t>::from_le_bytes(shuffle("shfl.sync.up", self.to_le_bytes(), members, from, Location::caller()))
+                }
+                #[track_caller]
+                fn shfl_down(self, delta: u32, members: u32) -> Self {
+                    let from = |lane: u32| Some(lane + delta % 32).filter(|&lane| lane < 32).unwrap_or(lane);
+                    <$t>::from_le_bytes(shuffle("shfl.sync.down", self.to_le_bytes(), members, from, Location::caller()))
+                }
+                #[track_caller]
+                fn shfl_idx(self, lane: u32, members: u32) -> Self {
+                    <$t>::from_le_bytes(shuffle("shfl.sync.idx", self.to_le_bytes(), members, |_| lane % 32, Location::caller()))
+                }
+            }
+        )* };
+    }
+    words!(u32, i32, f32, u64, i64, f64);
+
+    /// 16 bytes as values.
+    fn spread<T, const N: usize>(bytes: &[u8; 16], out: &mut [T], value: impl Fn([u8; N]) -> T) {
+        for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
+            *out = value(*bytes);
+        }
+    }
+
+    /// The value of the lane that `from` names. (A shuffle takes the low five bits of its operand.)
+    fn shuffle<const N: usize>(
+        operation: &'static str,
+        value: [u8; N],
+        members: u32,
+        from: impl Fn(u32) -> u32,
+        at: &'static Location<'static>,
+    ) -> [u8; N] {
+        let words = value.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+        let lanes = ops::collective(operation, members, words, at);
+        let (lane, from) = (ops::lane(), from(ops::lane()));
+        // Of a caller that is no member itself, this was found already.
+        if members >> lane & !(members >> from) & 1 == 1 {
+            ops::no_member(operation, members, from, at);
+        }
+        let mut out = value;
+        for (out, word) in out.as_chunks_mut::<4>().0.iter_mut().zip(&lanes[from as usize]) {
+            *out = word.to_le_bytes();
+        }
+        out
+    }
 }

@@ -1,0 +1,163 @@
+//! Each kernel launched by its entry, under a schedule, over outputs that hold NaN: what it leaves is what it wrote.
+
+use cuda_std::float::Float;
+use cuda_std::global::{Global, GlobalMut};
+use cuda_std::simt::{Grid, Memory, Schedule};
+use kernel_gpu::batch_norm_reduce::{self, BatchNormReduce, ROWS_A_BLOCK};
+use kernel_gpu::conv_transpose_moments::{ConvTransposeMoments, Form};
+use kernel_gpu::entries;
+use kernel_gpu::pool_finish::{self, PoolFinish};
+use kernel_gpu::tile::POSITIONS;
+use kernel_gpu::work::Work;
+
+use crate::case::{Case, Normalize};
+
+/// Mean and M2, of slices or rows.
+pub type Moments = (Vec<f64>, Vec<f64>);
+
+/// The tensors of Cout elements.
+pub struct Channels<T> {
+    pub conv_bias: Vec<T>,
+    pub gamma: Vec<T>,
+    pub beta: Vec<T>,
+    pub running_mean: Vec<T>,
+    pub running_var: Vec<T>,
+}
+
+impl<T: Float> Channels<T> {
+    pub fn of(case: &Case) -> Self {
+        let draw = |stream, range| case.draw(stream, case.shape.out_channels as usize, range);
+        Self {
+            conv_bias: draw(2, (-1.0, 1.0)),
+            gamma: draw(3, (0.5, 1.5)),
+            beta: draw(4, (-1.0, 1.0)),
+            running_mean: draw(5, (-1.0, 1.0)),
+            running_var: draw(6, (0.5, 2.0)),
+        }
+    }
+
+    pub fn wide(&self) -> Channels<f64> {
+        let wide = |values: &[T]| values.iter().map(|value| value.to_f64()).collect();
+        Channels {
+            conv_bias: wide(&self.conv_bias),
+            gamma: wide(&self.gamma),
+            beta: wide(&self.beta),
+            running_mean: wide(&self.running_mean),
+            running_var: wide(&self.running_var),
+        }
+    }
+}
+
+/// Launches the entry of that name; it must run clean.
+fn launch<P>(name: &str, blocks: u64, schedule: Schedule, case: &Case, memory: &Memory, parameters: &P) {
+    let entry = entries::find(name).unwrap_or_else(|| panic!("no entry {name}"));
+    assert_eq!(entry.parameter_bytes, size_of::<P>());
+    let blocks = blocks.min(u64::from(case.blocks)) as u32;
+    // SAFETY: the parameters are of the entry's type: their sizes agree, and each caller below names the right one. What
+    // they point at is checked access by access.
+    let kernel = || unsafe { (entry.run)(std::ptr::from_ref(parameters).cast()) };
+    let report = Grid::of(entry.spec, blocks).schedule(schedule).run(memory, kernel);
+    assert!(report.is_clean(), "{name} on {}, {schedule:?}, {case:?}:\n{report}", case.name);
+}
+
+/// `conv_transpose_moments` in this form: the moments of each (b, c, slice).
+pub fn conv_transpose_moments<T: Float>(form: Form, schedule: Schedule, case: &Case, x: &[T], w: &[T]) -> Moments {
+    let work = case.work(form.tile.channels());
+    let empty = vec![f64::NAN; case.rows() * work.slices as usize];
+    let mut memory = Memory::new();
+    let (input, kernel) = (memory.buffer("input", x), memory.buffer("kernel", w));
+    let (mean, m2) = (memory.buffer("mean", &empty), memory.buffer("m2", &empty));
+    let parameters = ConvTransposeMoments::<T> {
+        input: input.global(),
+        kernel: kernel.global(),
+        mean: mean.global_mut(),
+        m2: m2.global_mut(),
+        scale: case.scale,
+        shape: case.shape,
+        work,
+    };
+    launch(form.spec.name, work.items(), schedule, case, &memory, &parameters);
+    (memory.read(&mean), memory.read(&m2))
+}
+
+/// `batch_norm_reduce`: the moments of each (b, c) from those of its slices.
+pub fn batch_norm_reduce(work: Work, schedule: Schedule, case: &Case, slices: &Moments) -> Moments {
+    let empty = vec![f64::NAN; case.rows()];
+    let mut memory = Memory::new();
+    let (slice_mean, slice_m2) = (memory.buffer("slice_mean", &slices.0), memory.buffer("slice_m2", &slices.1));
+    let (mean, m2) = (memory.buffer("mean", &empty), memory.buffer("m2", &empty));
+    let rows = case.rows() as u64;
+    let parameters = BatchNormReduce {
+        slice_mean: slice_mean.global(),
+        slice_m2: slice_m2.global(),
+        mean: mean.global_mut(),
+        m2: m2.global_mut(),
+        rows,
+        positions: case.shape.positions(),
+        tile_positions: u64::from(POSITIONS),
+        work,
+    };
+    launch(batch_norm_reduce::SPEC.name, rows.div_ceil(ROWS_A_BLOCK), schedule, case, &memory, &parameters);
+    (memory.read(&mean), memory.read(&m2))
+}
+
+/// What `pool_finish` writes, widened.
+#[derive(Debug)]
+pub struct Finished {
+    pub output: Vec<f64>,
+    pub batch_mean: Vec<f64>,
+    pub batch_var: Vec<f64>,
+    pub running_mean: Vec<f64>,
+    pub running_var: Vec<f64>,
+}
+
+/// `pool_finish` for `T`.
+pub fn pool_finish<T: Float>(schedule: Schedule, case: &Case, rows: &Moments, channels: &Channels<T>) -> Finished {
+    let nan = T::from_f64(f64::NAN);
+    let cout = case.shape.out_channels as usize;
+    let mut memory = Memory::new();
+    let (mean, m2) = (memory.buffer("mean", &rows.0), memory.buffer("m2", &rows.1));
+    let [conv_bias, gamma, beta, running_mean, running_var] = [
+        ("conv_bias", &channels.conv_bias),
+        ("bn_weight", &channels.gamma),
+        ("bn_bias", &channels.beta),
+        ("running_mean", &channels.running_mean),
+        ("running_var", &channels.running_var),
+    ]
+    .map(|(name, values)| memory.buffer(name, values));
+    let output = memory.buffer("output", &vec![nan; case.rows()]);
+    let batch_mean = memory.buffer("batch_mean", &vec![f64::NAN; cout]);
+    let batch_var = memory.buffer("batch_var", &vec![f64::NAN; cout]);
+    let affine = case.normalize != Normalize::NoAffine;
+    let running = case.normalize != Normalize::NoRunning;
+    let parameters = PoolFinish::<T> {
+        mean: mean.global(),
+        m2: m2.global(),
+        conv_bias: conv_bias.global(),
+        bn_weight: if affine { gamma.global() } else { Global::null() },
+        bn_bias: if affine { beta.global() } else { Global::null() },
+        running_mean: if running { running_mean.global_mut() } else { GlobalMut::null() },
+        running_var: if running { running_var.global_mut() } else { GlobalMut::null() },
+        output: output.global_mut(),
+        batch_mean: batch_mean.global_mut(),
+        batch_var: batch_var.global_mut(),
+        positions: case.shape.positions(),
+        scale: case.scale,
+        eps: case.eps,
+        factor: case.factor,
+        batch: case.shape.batch,
+        channels: case.shape.out_channels,
+        normalize_by_running: u32::from(case.normalize == Normalize::Eval),
+        update_running: u32::from(matches!(case.normalize, Normalize::Train | Normalize::NoAffine)),
+    };
+    let spec = if T::BYTES == 4 { pool_finish::SPEC_F32 } else { pool_finish::SPEC_F64 };
+    launch(spec.name, cout as u64, schedule, case, &memory, &parameters);
+    let wide = |values: Vec<T>| values.into_iter().map(Float::to_f64).collect();
+    Finished {
+        output: wide(memory.read(&output)),
+        batch_mean: memory.read(&batch_mean),
+        batch_var: memory.read(&batch_var),
+        running_mean: wide(memory.read(&running_mean)),
+        running_var: wide(memory.read(&running_var)),
+    }
+}

@@ -1,0 +1,138 @@
+//! Every kernel in the SIMT executor: clean under every schedule, the same bits under each, and right by the definition
+//! in f64.
+
+#[expect(
+    clippy::undocumented_unsafe_blocks,
+    reason = "the promises are broken on purpose, and every access is checked"
+)]
+mod broken;
+mod case;
+mod check;
+mod launch;
+mod reference;
+
+use cuda_std::float::Float;
+use kernel_gpu::conv_transpose_moments::*;
+use kernel_gpu::entries::ENTRIES;
+use kernel_gpu::{batch_norm_reduce, pool_finish};
+use proptest::prelude::*;
+
+use case::{Case, Normalize};
+
+#[test]
+fn every_entry_is_tested_here() {
+    let mut tested: Vec<_> = FORMS.iter().map(|form| form.spec).collect();
+    tested.extend([batch_norm_reduce::SPEC, pool_finish::SPEC_F32, pool_finish::SPEC_F64]);
+    assert_eq!(ENTRIES.map(|entry| entry.spec).as_slice(), tested);
+}
+
+/// One test a form, and so one a core.
+macro_rules! forms {
+    ($($name:ident: $form:ident;)*) => { $(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn the_golden_shapes() {
+                case::golden().iter().for_each(|case| check::chain($form, case));
+            }
+
+            #[test]
+            fn the_edges_of_the_tiles() {
+                case::edges().iter().for_each(|case| check::chain($form, case));
+            }
+        }
+    )* };
+}
+forms! {
+    f32_wide: FORM_F32_WIDE;
+    f32_narrow: FORM_F32_NARROW;
+    f32_strict_wide: FORM_F32_STRICT_WIDE;
+    f32_strict_narrow: FORM_F32_STRICT_NARROW;
+    f64_wide: FORM_F64_WIDE;
+    f64_narrow: FORM_F64_NARROW;
+}
+
+fn any_case() -> impl Strategy<Value = Case> {
+    let channels = prop_oneof![1u32..20, 30u32..36, 62u32..68, 126u32..131];
+    let extents = (1u32..4, 1u32..7, channels).prop_map(|(b, cin, cout)| [b, cin, cout]);
+    // Small boxes, and lines about the length of one tile of positions or two.
+    let boxes = (prop::array::uniform3(1u32..6), prop::array::uniform3(1u32..4));
+    let lines = (prop_oneof![124u32..131, 252u32..259], 1u32..4).prop_map(|(w, k)| ([1, 1, w], [1, 1, k]));
+    let launch = (1u64..9, prop_oneof![1u32..4, Just(u32::MAX)]);
+    let normalize = prop_oneof![
+        Just(Normalize::Train),
+        Just(Normalize::NoAffine),
+        Just(Normalize::NoRunning),
+        Just(Normalize::Eval)
+    ];
+    let options = (normalize, prop_oneof![Just(2.0), Just(-0.3), Just(1.0)], 0u64..1 << 40);
+    (extents, prop_oneof![boxes, lines], launch, options).prop_map(|(extents, (input, kernel), launch, options)| {
+        let ((max_items, blocks), (normalize, scale, seed)) = (launch, options);
+        let one_value = extents[0] == 1 && input == [1; 3] && kernel == [1; 3];
+        // The variance of one value, which training would keep, is refused by the host.
+        let normalize = if one_value { Normalize::NoRunning } else { normalize };
+        Case { max_items, blocks, normalize, scale, seed, ..Case::new("drawn", extents, input, kernel) }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn drawn_shapes(case in any_case(), form in prop::sample::select(FORMS.to_vec())) {
+        check::chain(form, &case);
+    }
+}
+
+/// A case of `batch` images and moments as if they were a convolution's.
+fn drawn_rows(batch: u32, normalize: Normalize) -> (Case, launch::Moments) {
+    let case = Case { normalize, ..Case::new("drawn rows", [batch, 1, 3], [1, 1, 40], [1; 3]) };
+    let rows = (case.draw(7, case.rows(), (-3.0, 5.0)), case.draw(8, case.rows(), (0.0, 9.0)));
+    (case, rows)
+}
+
+fn finishes<T: Float>() {
+    use Normalize::*;
+    // A lane merges images 32 apart.
+    for batch in [1, 2, 31, 32, 33, 65] {
+        for normalize in [Train, NoAffine, NoRunning, Eval] {
+            let (case, rows) = drawn_rows(batch, normalize);
+            check::finish::<T>(&case, &rows);
+            check::finish::<T>(&Case { blocks: 2, ..case }, &rows);
+        }
+    }
+}
+
+#[test]
+fn pool_finish_f32_of_any_batch() {
+    finishes::<f32>();
+}
+
+#[test]
+fn pool_finish_f64_of_any_batch() {
+    finishes::<f64>();
+}
+
+#[test]
+fn pool_finish_takes_one_over_the_root_of_nothing_as_nothing() {
+    let (case, rows) = drawn_rows(1, Normalize::NoRunning);
+    let rows = (rows.0, vec![0.0; rows.1.len()]);
+    check::finish::<f64>(&Case { eps: 0.0, ..case }, &rows);
+}
+
+#[test]
+fn batch_norm_reduce_of_any_number_of_slices() {
+    // A lane merges slices 32 apart; the last slice is a partial tile.
+    for slices in [1, 2, 31, 32, 33, 64, 70] {
+        for (channels, blocks) in [(1, 1), (3, 1), (4, u32::MAX), (5, u32::MAX), (9, 2)] {
+            let shape = Case::new("drawn slices", [1, 1, channels], [1, 1, slices * 128 - 100], [1; 3]);
+            let case = Case { blocks, ..shape };
+            let work = case.work(16);
+            let count = case.rows() * work.slices as usize;
+            assert_eq!(work.slices, u64::from(slices));
+            let moments = (case.draw(7, count, (-3.0, 5.0)), case.draw(8, count, (0.0, 9.0)));
+            check::reduce(work, &case, &moments);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Streams, events, graphs and launches.
+
+use super::put;
+use crate::state::{CAPTURE_UNSUPPORTED, INVALID_HANDLE, INVALID_VALUE, NOT_READY, State, call, give_back};
+use crate::work::{Launch, Work};
+
+/// Makes a stream.
+pub unsafe extern "C" fn cuStreamCreate(stream: *mut usize, _flags: u32) -> u32 {
+    // SAFETY: the module's contract.
+    call("cuStreamCreate", |state| unsafe { create_stream(state, stream) })
+}
+
+/// Makes a stream; there are no priorities here.
+pub unsafe extern "C" fn cuStreamCreateWithPriority(stream: *mut usize, _flags: u32, _priority: i32) -> u32 {
+    // SAFETY: the module's contract.
+    call("cuStreamCreateWithPriority", |state| unsafe { create_stream(state, stream) })
+}
+
+/// # Safety
+/// `stream` is null or valid for a write.
+unsafe fn create_stream(state: &mut State, stream: *mut usize) -> Result<(), u32> {
+    let handle = state.handle();
+    state.current()?.0.streams.insert(handle, None);
+    // SAFETY: the caller's promise.
+    unsafe { put(stream, handle) }
+}
+
+/// Waits for a stream, which is always done: here a lost context is told.
+pub unsafe extern "C" fn cuStreamSynchronize(stream: usize) -> u32 {
+    call("cuStreamSynchronize", |state| {
+        let (context, _) = state.current()?;
+        let captures = context.capture(stream)?.is_some();
+        if captures { Err(CAPTURE_UNSUPPORTED) } else { Ok(()) }
+    })
+}
+
+/// Destroys a stream, whatever context is current.
+pub unsafe extern "C" fn cuStreamDestroy_v2(stream: usize) -> u32 {
+    give_back("cuStreamDestroy_v2", |state| state.any()?.streams.remove(&stream).map(|_| ()).ok_or(INVALID_HANDLE))
+}
+
+/// From here on the stream records its work.
+pub unsafe extern "C" fn cuStreamBeginCapture_v2(stream: usize, _mode: u32) -> u32 {
+    call("cuStreamBeginCapture_v2", |state| {
+        let capture = state.current()?.0.streams.get_mut(&stream).ok_or(CAPTURE_UNSUPPORTED)?;
+        if capture.replace(Vec::new()).is_some() { Err(CAPTURE_UNSUPPORTED) } else { Ok(()) }
+    })
+}
+
+/// What the stream recorded, as a graph.
+pub unsafe extern "C" fn cuStreamEndCapture(stream: usize, graph: *mut usize) -> u32 {
+    call("cuStreamEndCapture", |state| {
+        let handle = state.handle();
+        let (context, _) = state.current()?;
+        let capture = context.streams.get_mut(&stream).ok_or(INVALID_HANDLE)?;
+        let work = capture.take().ok_or(INVALID_VALUE)?;
+        context.graphs.insert(handle, work);
+        // SAFETY: the module's contract.
+        unsafe { put(graph, handle) }
+    })
+}
+
+/// Makes a graph fit to be launched.
+pub unsafe extern "C" fn cuGraphInstantiate_v2(
+    executable: *mut usize,
+    graph: usize,
+    _node: *mut usize,
+    _log: *mut u8,
+    _length: usize,
+) -> u32 {
+    call("cuGraphInstantiate_v2", |state| {
+        let handle = state.handle();
+        let (context, _) = state.current()?;
+        let work = context.graphs.get(&graph).ok_or(INVALID_HANDLE)?.clone();
+        context.executables.insert(handle, work);
+        // SAFETY: the module's contract.
+        unsafe { put(executable, handle) }
+    })
+}
+
+/// Puts a graph's work on a stream.
+pub unsafe extern "C" fn cuGraphLaunch(executable: usize, stream: usize) -> u32 {
+    call("cuGraphLaunch", |state| {
+        let work = state.current()?.0.executables.get(&executable).ok_or(INVALID_HANDLE)?.clone();
+        for work in work {
+            // SAFETY: what is captured stays valid as long as the graph is launched: the capturing caller's promise.
+            unsafe { state.enqueue(stream, work)? };
+        }
+        Ok(())
+    })
+}
+
+/// Destroys a graph made fit to be launched.
+pub unsafe extern "C" fn cuGraphExecDestroy(executable: usize) -> u32 {
+    give_back("cuGraphExecDestroy", |state| {
+        state.any()?.executables.remove(&executable).map(|_| ()).ok_or(INVALID_HANDLE)
+    })
+}
+
+/// Destroys a graph.
+pub unsafe extern "C" fn cuGraphDestroy(graph: usize) -> u32 {
+    give_back("cuGraphDestroy", |state| state.any()?.graphs.remove(&graph).map(|_| ()).ok_or(INVALID_HANDLE))
+}
+
+/// Makes an event.
+pub unsafe extern "C" fn cuEventCreate(event: *mut usize, _flags: u32) -> u32 {
+    call("cuEventCreate", |state| {
+        let handle = state.handle();
+        state.current()?.0.events.insert(handle, None);
+        // SAFETY: the module's contract.
+        unsafe { put(event, handle) }
+    })
+}
+
+/// Puts an event on a stream.
+pub unsafe extern "C" fn cuEventRecord(event: usize, stream: usize) -> u32 {
+    // SAFETY: no address of the host.
+    call("cuEventRecord", |state| unsafe { state.enqueue(stream, Work::Record { event }) })
+}
+
+/// Milliseconds from one event to another, by the host's clock.
+pub unsafe extern "C" fn cuEventElapsedTime(milliseconds: *mut f32, first: usize, second: usize) -> u32 {
+    call("cuEventElapsedTime", |state| {
+        let (context, _) = state.current()?;
+        let time = |event| context.events.get(&event).ok_or(INVALID_HANDLE)?.ok_or(NOT_READY);
+        let elapsed = time(second)?.saturating_duration_since(time(first)?);
+        // SAFETY: the module's contract.
+        unsafe { put(milliseconds, elapsed.as_secs_f32() * 1e3) }
+    })
+}
+
+/// Destroys an event, whatever context is current.
+pub unsafe extern "C" fn cuEventDestroy_v2(event: usize) -> u32 {
+    give_back("cuEventDestroy_v2", |state| state.any()?.events.remove(&event).map(|_| ()).ok_or(INVALID_HANDLE))
+}
+
+/// Puts a kernel on a stream, with a copy of its parameter block. A launch that its spec does not allow is refused; what a
+/// kernel does wrong is told by later calls.
+#[allow(clippy::too_many_arguments, reason = "CUDA's signature")]
+pub unsafe extern "C" fn cuLaunchKernel(
+    function: usize,
+    grid_x: u32,
+    grid_y: u32,
+    grid_z: u32,
+    block_x: u32,
+    block_y: u32,
+    block_z: u32,
+    shared_bytes: u32,
+    stream: usize,
+    parameters: *const *const u8,
+    extra: *const usize,
+) -> u32 {
+    call("cuLaunchKernel", |state| {
+        let &(_, entry) = state.current()?.0.functions.get(&function).ok_or(INVALID_HANDLE)?;
+        if parameters.is_null() || !extra.is_null() {
+            return Err(INVALID_VALUE);
+        }
+        // SAFETY: one pointer for the kernel's one parameter, which is a block of that many bytes.
+        let block = unsafe { std::slice::from_raw_parts(parameters.read(), entry.parameter_bytes) };
+        let launch = Launch {
+            entry,
+            grid: [grid_x, grid_y, grid_z],
+            block: [block_x, block_y, block_z],
+            shared_bytes,
+            parameters: block.to_vec(),
+        };
+        // SAFETY: no address of the host.
+        unsafe { state.enqueue(stream, Work::Launch(launch)) }
+    })
+}

@@ -1,0 +1,224 @@
+//! The C functions on device pointers. Their plans are kept until the process ends, and the device with them.
+
+use std::ffi::CStr;
+use std::ptr::null;
+
+use convt_bn_gap::capi::{self, convt_bn_gap_f32, convt_bn_gap_last_error, solution};
+use convt_bn_gap::draw::Draws;
+use convt_bn_gap::{KernelShape, Outputs, Problem, Shape5, Tensors, check, reference};
+use simulated_driver::functions::{cuMemAlloc_v2, cuStreamSynchronize};
+use simulated_driver::{Fault, Machine, with};
+
+use crate::alone::{alone, alone_and_keeping};
+use crate::caller::{Array, Caller};
+
+const OK: i32 = capi::CONVT_BN_GAP_OK;
+const BAD_INPUT: i32 = capi::CONVT_BN_GAP_BAD_INPUT;
+const DEVICE_FAILED: i32 = capi::CONVT_BN_GAP_DEVICE_FAILED;
+
+fn last_error() -> String {
+    // SAFETY: a string of C, of this thread, read before the next call.
+    unsafe { CStr::from_ptr(convt_bn_gap_last_error()) }.to_str().unwrap().to_owned()
+}
+
+/// A layer of that width, its tensors, and what the definition makes of them.
+fn layer(width: usize) -> (Problem, Tensors<f32>, Outputs<f64>) {
+    let input = Shape5 { batch: 3, channels: 2, depth: 2, height: 3, width };
+    let kernel = KernelShape { in_channels: 2, out_channels: 5, depth: 1, height: 2, width: 3 };
+    let problem = Problem::builder(input, kernel).scale_factor(2.0).build().unwrap();
+    let tensors = Draws::usual(&problem, width as u64).tensors::<f32>(&problem).unwrap();
+    let wide = tensors.as_inputs().to_f64().unwrap();
+    let expected = reference::run(&problem, &wide.as_inputs(), None, None).unwrap();
+    (problem, tensors, expected)
+}
+
+type Function = unsafe extern "C" fn(
+    *const f32,
+    *const f32,
+    *const f32,
+    *const f32,
+    *const f32,
+    *mut f32,
+    f64,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+) -> i32;
+
+/// The arguments of a call, in order: input, kernel, conv_bias, bn_weight, bn_bias, output.
+fn call(function: Function, width: usize, arguments: [*mut f32; 6]) -> i32 {
+    let [x, w, bias, gamma, beta, out] = arguments;
+    // SAFETY: arrays of the layer's lengths; those that are not are refused before they are followed.
+    unsafe { function(x, w, bias, gamma, beta, out, 2.0, 3, 2, 5, 2, 3, width, 1, 2, 3) }
+}
+
+fn arrays<'a>(caller: &'a Caller, tensors: &Tensors<f32>) -> [Array<'a>; 6] {
+    let vector = |values: &Option<ndarray::Array1<f32>>| caller.array(values.as_ref().unwrap().as_slice().unwrap());
+    [
+        caller.array(tensors.input.as_slice().unwrap()),
+        caller.array(tensors.kernel.as_slice().unwrap()),
+        vector(&tensors.conv_bias),
+        vector(&tensors.bn_weight),
+        vector(&tensors.bn_bias),
+        caller.array(&[f32::NAN; 15]),
+    ]
+}
+
+#[track_caller]
+fn agrees(arrays: &[Array<'_>; 6], expected: &Outputs<f64>, tensors: &Tensors<f32>) {
+    // SAFETY: handle 0 is the default stream.
+    assert_eq!(unsafe { cuStreamSynchronize(0) }, 0);
+    let out = ndarray::Array5::from_shape_vec(expected.output.dim(), arrays[5].read()).unwrap();
+    let error = check::output_error(out.view(), expected.output.view(), tensors.as_inputs().bn_bias).unwrap();
+    assert!(error.passes(1e-5), "{error:?}");
+}
+
+#[test]
+fn results_are_the_definitions_and_plans_are_kept() {
+    alone_and_keeping(Machine::default(), || {
+        let caller = Caller::new();
+        let (_, tensors, expected) = layer(4);
+        let arrays = arrays(&caller, &tensors);
+        let pointers = [0, 1, 2, 3, 4, 5].map(|i| arrays[i].pointer());
+        assert_eq!((call(convt_bn_gap_f32, 4, pointers), last_error()), (OK, String::new()));
+        agrees(&arrays, &expected, &tensors);
+
+        arrays[5].write(&[f32::NAN; 15]);
+        let held = with(|state| (std::mem::take(&mut state.calls), state.usage())).1;
+        assert_eq!(call(solution, 4, pointers), OK);
+        agrees(&arrays, &expected, &tensors);
+        let (calls, now) = with(|state| (state.calls.clone(), state.usage()));
+        assert!(
+            now == held && !calls.contains(&"cuModuleLoadDataEx") && !calls.contains(&"cuMemAlloc_v2"),
+            "{calls:?}"
+        );
+
+        // The optional vectors left out.
+        let plain = Tensors { conv_bias: None, bn_weight: None, bn_bias: None, ..tensors };
+        let (problem, ..) = layer(4);
+        let wide = plain.as_inputs().to_f64().unwrap();
+        let expected = reference::run(&problem, &wide.as_inputs(), None, None).unwrap();
+        let [x, w, .., out] = pointers;
+        let none = null::<f32>().cast_mut();
+        assert_eq!(call(convt_bn_gap_f32, 4, [x, w, none, none, none, out]), OK);
+        agrees(&arrays, &expected, &plain);
+    });
+}
+
+#[test]
+fn the_last_eight_plans_are_kept() {
+    alone_and_keeping(Machine::default(), || {
+        let caller = Caller::new();
+        let mut held = Vec::new();
+        for width in 1..=10 {
+            let (_, tensors, expected) = layer(width);
+            let arrays = arrays(&caller, &tensors);
+            assert_eq!(call(convt_bn_gap_f32, width, [0, 1, 2, 3, 4, 5].map(|i| arrays[i].pointer())), OK);
+            agrees(&arrays, &expected, &tensors);
+            held.push(with(|state| state.usage()));
+        }
+        assert!(held[6].streams == 7 && held[7].streams == 8, "{held:#?}");
+        assert_eq!((held[8], held[9]), (held[7], held[7]));
+    });
+}
+
+#[test]
+fn pointers_that_cannot_be_followed_are_refused_and_the_next_call_is_well() {
+    alone_and_keeping(Machine::default(), || {
+        let caller = Caller::new();
+        let (_, tensors, expected) = layer(4);
+        let arrays = arrays(&caller, &tensors);
+        let pointers = [0, 1, 2, 3, 4, 5].map(|i| arrays[i].pointer());
+        let mut host = vec![0.0f32; 1000];
+        for (i, name) in ["input", "kernel", "conv_bias", "bn_weight", "bn_bias", "output"].into_iter().enumerate() {
+            let with_pointer = |pointer| {
+                let mut pointers = pointers;
+                pointers[i] = pointer;
+                (call(convt_bn_gap_f32, 4, pointers), last_error())
+            };
+            let (code, sentence) = with_pointer(host.as_mut_ptr());
+            assert!(code == BAD_INPUT && sentence.starts_with(name) && sentence.contains("cannot reach"), "{sentence}");
+            let (code, sentence) = with_pointer(pointers[i].wrapping_byte_add(1));
+            assert!(code == BAD_INPUT && sentence.contains("a multiple of 4"), "{sentence}");
+        }
+        assert!(arrays[5].read().iter().all(|y| y.is_nan()), "nothing was launched");
+        assert_eq!(call(convt_bn_gap_f32, 4, pointers), OK);
+        agrees(&arrays, &expected, &tensors);
+    });
+}
+
+#[test]
+fn failures_of_the_device_are_told_and_the_next_call_is_well() {
+    alone_and_keeping(Machine::default(), || {
+        let caller = Caller::new();
+        let (_, tensors, expected) = layer(4);
+        let arrays = arrays(&caller, &tensors);
+        let pointers = [0, 1, 2, 3, 4, 5].map(|i| arrays[i].pointer());
+        let before = with(|state| state.usage());
+        let faults = [
+            ("cuDevicePrimaryCtxRetain", 1, 917, DEVICE_FAILED, "917"),
+            ("cuModuleLoadDataEx", 1, 218, DEVICE_FAILED, "CUDA_ERROR_INVALID_PTX"),
+            ("cuMemAlloc_v2", 3, 2, BAD_INPUT, "are available"),
+            ("cuStreamCreateWithPriority", 1, 304, DEVICE_FAILED, "CUDA_ERROR_OPERATING_SYSTEM"),
+        ];
+        for (function, n, code, expected, words) in faults {
+            with(|state| state.inject(Fault::of(function, n, code)));
+            let found = call(convt_bn_gap_f32, 4, pointers);
+            assert!(found == expected && last_error().contains(words), "{function}: {found} {}", last_error());
+            assert_eq!(with(|state| state.usage()), before, "{function}");
+        }
+        for n in 1..=3 {
+            with(|state| state.inject(Fault::of("cuLaunchKernel", n, 701)));
+            assert_eq!(call(convt_bn_gap_f32, 4, pointers), DEVICE_FAILED);
+            assert!(
+                last_error().contains("cuLaunchKernel returned CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"),
+                "{}",
+                last_error()
+            );
+            assert_eq!(call(convt_bn_gap_f32, 4, pointers), OK);
+            agrees(&arrays, &expected, &tensors);
+        }
+        with(|state| state.inject(Fault::of("cuLaunchKernel", 2, 719).sticky()));
+        for _ in 0..3 {
+            assert_eq!(call(convt_bn_gap_f32, 4, pointers), DEVICE_FAILED);
+        }
+        // The context is lost, and the arrays go with it.
+        drop(arrays);
+    });
+}
+
+/// Without a current context the device is the first, as it is for the CUDA runtime.
+#[test]
+fn a_thread_without_a_context_computes_on_the_first_device() {
+    alone_and_keeping(Machine::default(), || {
+        let caller = Caller::new();
+        let (_, tensors, expected) = layer(3);
+        let arrays = arrays(&caller, &tensors);
+        let pointers = [0, 1, 2, 3, 4, 5].map(|i| arrays[i].pointer().expose_provenance());
+        let code = std::thread::spawn(move || {
+            let code = call(convt_bn_gap_f32, 3, pointers.map(std::ptr::with_exposed_provenance_mut));
+            let mut address = 0;
+            // SAFETY: valid for a write.
+            assert_eq!(unsafe { cuMemAlloc_v2(&mut address, 4) }, 201, "no context is left current");
+            code
+        });
+        assert_eq!(code.join().unwrap(), OK);
+        agrees(&arrays, &expected, &tensors);
+        with(|state| state.misuses.clear());
+    });
+}
+
+#[test]
+fn without_a_device_it_says_so() {
+    alone(Machine { devices: 0, ..Machine::default() }, || {
+        let address = std::ptr::with_exposed_provenance_mut(4096);
+        assert_eq!(call(convt_bn_gap_f32, 3, [address; 6]), DEVICE_FAILED);
+        assert!(last_error().starts_with("no CUDA device can be used: "), "{}", last_error());
+    });
+}
