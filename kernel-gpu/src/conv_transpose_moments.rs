@@ -73,7 +73,7 @@ const fn form(name: &'static str, tile: Tile, min_blocks: u32) -> Form {
 /// f32 values, f32 accumulation.
 pub const FORM_F32_WIDE: Form = form("conv_transpose_moments_f32_wide", F32_WIDE, 1);
 /// f32 values, f32 accumulation, few output channels.
-pub const FORM_F32_NARROW: Form = form("conv_transpose_moments_f32_narrow", F32_NARROW, 4);
+pub const FORM_F32_NARROW: Form = form("conv_transpose_moments_f32_narrow", F32_NARROW, 3);
 /// f32 values, f64 accumulation.
 pub const FORM_F32_STRICT_WIDE: Form = form("conv_transpose_moments_f32_strict_wide", F64_WIDE, 1);
 /// f32 values, f64 accumulation, few output channels.
@@ -120,7 +120,7 @@ pub mod device {
         };
     }
     form!(conv_transpose_moments_f32_wide, f32, f32, F32_WIDE, 256, 1);
-    form!(conv_transpose_moments_f32_narrow, f32, f32, F32_NARROW, 128, 4);
+    form!(conv_transpose_moments_f32_narrow, f32, f32, F32_NARROW, 128, 3);
     form!(conv_transpose_moments_f32_strict_wide, f32, f64, F64_WIDE, 256, 1);
     form!(conv_transpose_moments_f32_strict_narrow, f32, f64, F64_NARROW, 128, 2);
     form!(conv_transpose_moments_f64_wide, f64, f64, F64_WIDE, 256, 1);

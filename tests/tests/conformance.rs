@@ -5,7 +5,10 @@
 
 use std::env;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use conformance::Conformance;
 use conformance::entries::{BEFORE, Entry, entries};
@@ -91,32 +94,73 @@ fn on_the_gpu(entry: &Entry, module: &Module, stream: &Stream) -> cust::error::C
     Ok(words)
 }
 
+/// Names the one entry that a process of its own is to run.
+const ONE: &str = "CONVT_BN_GAP_CONFORMANCE_ENTRY";
+
+/// What one kernel may take, loading its module included.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Each kernel in a process of its own: one that fails or never ends spoils none of the others.
 #[test]
 fn a_gpu_does_what_the_executor_does() {
     let Some(device) = gpu() else { return };
-    let facts = device.gpu().expect("a GPU").facts();
-    if facts.compute_capability != (9, 0) {
+    if device.gpu().expect("a GPU").facts().compute_capability != (9, 0) {
         let _ = std::io::stderr().write_all(b"skipped: the kernels of conformance are for compute capability 9.0\n");
         return;
     }
-    let Some(path) = env::var_os(PTX) else {
+    if env::var_os(PTX).is_none() {
         panic!("{PTX} names no PTX: run `cargo xtask conformance` and set it to the path that this prints");
-    };
+    }
+    if let Ok(name) = env::var(ONE) {
+        return compare_on_the_gpu(&name);
+    }
+    let wrong: Vec<String> = entries().iter().filter_map(|entry| fault_of(entry.spec.name)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is wrong with a kernel on the GPU, if anything.
+fn fault_of(name: &str) -> Option<String> {
+    let mut child = Command::new(env::current_exe().expect("a test knows its own executable"))
+        .args(["--exact", "a_gpu_does_what_the_executor_does", "--nocapture"])
+        .env(ONE, name)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("this test starts again");
+    let began = Instant::now();
+    loop {
+        match child.try_wait().expect("a child of ours") {
+            Some(status) if status.success() => return None,
+            Some(_) => break,
+            None if began.elapsed() > PATIENCE => {
+                let _ = child.kill();
+                return Some(format!("{name}: does not end within {} s", PATIENCE.as_secs()));
+            }
+            None => thread::sleep(Duration::from_millis(20)),
+        }
+    }
+    let mut said = String::new();
+    let _ = child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut said));
+    Some(format!(
+        "{name}: {}",
+        said.lines().filter(|line| !line.trim().is_empty()).take(4).collect::<Vec<_>>().join(" | ")
+    ))
+}
+
+fn compare_on_the_gpu(name: &str) {
+    let all = entries();
+    let entry = all.iter().find(|entry| entry.spec.name == name).expect("an entry of that name");
+    let path = env::var_os(PTX).expect("checked by the caller");
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{PTX} names {}: {error}", path.display()));
+    let expected = in_the_executor(entry, Schedule::InOrder);
     let _context = Context::new(Device::get_device(0).unwrap()).unwrap();
     let module =
         Module::from_ptx(text, &[]).unwrap_or_else(|error| panic!("{} does not load: {error}", path.display()));
     let stream = Stream::new(StreamFlags::NON_BLOCKING, None).unwrap();
-    let mut wrong = Vec::new();
-    for entry in entries() {
-        let expected = in_the_executor(&entry, Schedule::InOrder);
-        // After a launch that failed nothing else runs in this context.
-        let found = on_the_gpu(&entry, &module, &stream).unwrap_or_else(|error| {
-            panic!("{}: {error}\n{}", entry.spec.name, wrong.join("\n"));
-        });
-        wrong.extend(difference(&entry, &found, &expected));
+    let found = on_the_gpu(entry, &module, &stream).unwrap_or_else(|error| panic!("{error}"));
+    if let Some(difference) = difference(entry, &found, &expected) {
+        panic!("{difference}");
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// The PTX that is named holds these kernels and no others, with their bounds.

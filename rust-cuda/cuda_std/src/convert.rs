@@ -7,7 +7,7 @@
 //! | [`Tf32`] | 11 | f32 | to nearest, ties away from zero (there is no other before compute capability 9.0) |
 //!
 //! Subnormal numbers are numbers everywhere; what is too large becomes infinite. NaN stays NaN; which one is open, other than
-//! that a conversion and an operation give 0x7fff (tf32: 0x7fffe000 in its significant bits). On `nvptx64` each is one
+//! that a conversion to 16 bits and an operation give 0x7fff. On `nvptx64` each is one
 //! instruction of compute capability 8.0; on the host the exact value is rounded once.
 
 #[cfg(not(target_arch = "nvptx64"))]

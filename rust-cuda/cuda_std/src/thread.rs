@@ -72,10 +72,12 @@ pub fn warp_index() -> u32 {
 #[inline(always)]
 #[track_caller]
 pub fn sync_threads() {
+    // The compiler's own barrier, not `asm!`: LLVM knows it for convergent and does not copy it into the branches of an `if`
+    // around it, where lanes of one warp would wait at different copies for ever.
     #[cfg(target_arch = "nvptx64")]
-    // SAFETY: a barrier; without `nomem` the compiler moves no memory access across it.
+    // SAFETY: a barrier.
     unsafe {
-        core::arch::asm!("bar.sync 0;", options(nostack))
+        nvptx::_syncthreads()
     }
     #[cfg(not(target_arch = "nvptx64"))]
     ops::barrier(0, None, core::panic::Location::caller());
@@ -88,11 +90,12 @@ pub fn sync_threads() {
 #[inline(always)]
 #[track_caller]
 pub fn sync_threads_partial(barrier: u32, threads: u32) {
-    // PTX ISA, section "bar.sync".
+    // PTX ISA, section "barrier.sync": the form that lanes of a warp may reach one by one, for LLVM may copy `asm!` into
+    // branches.
     #[cfg(target_arch = "nvptx64")]
     // SAFETY: a barrier; without `nomem` the compiler moves no memory access across it.
     unsafe {
-        core::arch::asm!("bar.sync {0}, {1};", in(reg32) barrier, in(reg32) threads, options(nostack))
+        core::arch::asm!("barrier.sync {0}, {1};", in(reg32) barrier, in(reg32) threads, options(nostack))
     }
     #[cfg(not(target_arch = "nvptx64"))]
     ops::barrier(barrier, Some(threads), core::panic::Location::caller());
@@ -104,11 +107,11 @@ pub fn sync_threads_partial(barrier: u32, threads: u32) {
 #[inline(always)]
 #[track_caller]
 pub fn arrive(barrier: u32, threads: u32) {
-    // PTX ISA, section "bar.arrive".
+    // PTX ISA, section "barrier.arrive", for the same reason.
     #[cfg(target_arch = "nvptx64")]
     // SAFETY: as `sync_threads_partial`.
     unsafe {
-        core::arch::asm!("bar.arrive {0}, {1};", in(reg32) barrier, in(reg32) threads, options(nostack))
+        core::arch::asm!("barrier.arrive {0}, {1};", in(reg32) barrier, in(reg32) threads, options(nostack))
     }
     #[cfg(not(target_arch = "nvptx64"))]
     ops::arrive(barrier, threads, core::panic::Location::caller());
