@@ -73,7 +73,7 @@ const fn form(name: &'static str, tile: Tile, min_blocks: u32) -> Form {
 /// f32 values, f32 accumulation.
 pub const FORM_F32_WIDE: Form = form("conv_transpose_moments_f32_wide", F32_WIDE, 1);
 /// f32 values, f32 accumulation, few output channels.
-pub const FORM_F32_NARROW: Form = form("conv_transpose_moments_f32_narrow", F32_NARROW, 3);
+pub const FORM_F32_NARROW: Form = form("conv_transpose_moments_f32_narrow", F32_NARROW, 4);
 /// f32 values, f64 accumulation.
 pub const FORM_F32_STRICT_WIDE: Form = form("conv_transpose_moments_f32_strict_wide", F64_WIDE, 1);
 /// f32 values, f64 accumulation, few output channels.
@@ -120,7 +120,7 @@ pub mod device {
         };
     }
     form!(conv_transpose_moments_f32_wide, f32, f32, F32_WIDE, 256, 1);
-    form!(conv_transpose_moments_f32_narrow, f32, f32, F32_NARROW, 128, 3);
+    form!(conv_transpose_moments_f32_narrow, f32, f32, F32_NARROW, 128, 4);
     form!(conv_transpose_moments_f32_strict_wide, f32, f64, F64_WIDE, 256, 1);
     form!(conv_transpose_moments_f32_strict_narrow, f32, f64, F64_NARROW, 128, 2);
     form!(conv_transpose_moments_f64_wide, f64, f64, F64_WIDE, 256, 1);
@@ -331,17 +331,17 @@ pub mod device {
                     unsafe { xs.load_16(row * POSITIONS + e as u32 * 32 + self.lane * vector, &mut x[e..]) };
                 }
                 let mut sum = (x[0].to_f64() + x[1].to_f64()) + (x[2].to_f64() + x[3].to_f64());
-                for mask in [16, 8, 4, 2, 1] {
-                    sum += shuffle_xor(sum, mask);
-                }
-                for (i, partial) in sums.iter_mut().enumerate().take(Self::MEANS) {
+                unroll!(level < 5, {
+                    sum += shuffle_xor(sum, 16 >> level);
+                });
+                unroll!(i < Self::MEANS, {
                     let channel = i as u32 * 32 + self.lane;
                     if channel < Self::TILE.channels() {
                         // SAFETY: a row of the stage.
                         let w = unsafe { ws.load(row * Self::TILE.channel_row() + channel) }.to_f64();
-                        *partial = w.fma(sum, *partial);
+                        sums[i] = w.fma(sum, sums[i]);
                     }
-                }
+                });
             }
         }
 
@@ -356,13 +356,13 @@ pub mod device {
             let mine = self.thread < channels;
             let mut moments = Moments::EMPTY;
 
-            for (i, &sum) in sums.iter().enumerate().take(Self::MEANS) {
+            unroll!(i < Self::MEANS, {
                 let channel = i as u32 * 32 + self.lane;
                 if channel < channels {
                     // SAFETY: one element a (warp, channel); the stages are no longer read.
-                    unsafe { all_sums.store(self.warp * channels + channel, sum) };
+                    unsafe { all_sums.store(self.warp * channels + channel, sums[i]) };
                 }
-            }
+            });
             sync_threads();
             if mine {
                 let mut sum = 0.0;
@@ -387,9 +387,9 @@ pub mod device {
                     }
                 }
                 let mut square = square.to_f64();
-                for mask in [4, 2, 1] {
-                    square += shuffle_xor(square, mask);
-                }
+                unroll!(level < 3, {
+                    square += shuffle_xor(square, 4 >> level);
+                });
                 if self.lane.is_multiple_of(8) {
                     // SAFETY: one element a (half of the positions, channel).
                     unsafe { squares.store(self.warp % 2 * channels + channel, square) };

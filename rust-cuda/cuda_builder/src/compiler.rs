@@ -235,14 +235,22 @@ fn matching_cargo(sysroot: &Path, rustc_version: &str) -> Option<PathBuf> {
 ///
 /// `-Clinker=true`: rustc writes the linked module as assembly, which for this target is PTX; there is nothing
 /// left to link. With `core` from its sources a panic is a trap at the spot (`immediate-abort`) and no message
-/// is built; a prebuilt `core` calls the kernel crate's panic handler. The other two keep paths and the
-/// compiler's choice of mangling out of the PTX.
+/// is built; a prebuilt `core` calls the kernel crate's panic handler. No `JumpThreading`: that pass over Rust's own
+/// intermediate code copies what follows an `if` into its branches, barriers and warp collectives too, where the lanes of
+/// a warp meet different copies; LLVM's passes heed convergence, this one knows of none. The other two keep paths and
+/// the compiler's choice of mangling out of the PTX.
 pub fn flags(core: CoreLibrary) -> Vec<&'static str> {
     let panic: &[_] = match core {
         CoreLibrary::Sources => &["-Zunstable-options", "-Cpanic=immediate-abort"],
         CoreLibrary::Prebuilt => &["-Cpanic=abort"],
     };
-    ["-Clinker=true", "-Csymbol-mangling-version=v0", "-Zlocation-detail=none"].iter().chain(panic).copied().collect()
+    let all = [
+        "-Clinker=true",
+        "-Zmir-enable-passes=-JumpThreading",
+        "-Csymbol-mangling-version=v0",
+        "-Zlocation-detail=none",
+    ];
+    all.iter().chain(panic).copied().collect()
 }
 
 /// Sources first: with them the kernels and `core` are compiled for the same architecture.

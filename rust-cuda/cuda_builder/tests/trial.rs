@@ -74,10 +74,10 @@ fn both_architectures_with_bounds_sizes_and_a_manifest() {
         assert_eq!(target.file, format!("trial_kernels.{arch}.ptx"));
         let text = trial.read(&target.file);
         assert_eq!(cuda_builder::ptx::target(&text), Some(arch));
-        let [axpy, place] = &target.entries[..] else {
-            panic!("two kernels: {:?}", target.entries);
+        let [axpy, meet, place] = &target.entries[..] else {
+            panic!("three kernels: {:?}", target.entries);
         };
-        assert_eq!((axpy.name.as_str(), place.name.as_str()), ("axpy", "place"));
+        assert_eq!((axpy.name.as_str(), meet.name.as_str(), place.name.as_str()), ("axpy", "meet", "place"));
         assert_eq!((axpy.max_threads, axpy.min_blocks), (Some(256), Some(2)));
         assert_eq!((place.max_threads, place.min_blocks), (None, None));
         assert_eq!(axpy.static_shared_bytes, 4096);
@@ -85,6 +85,11 @@ fn both_architectures_with_bounds_sizes_and_a_manifest() {
         let sizes: Vec<_> = place.params.iter().map(|p| (p.align, p.bytes)).collect();
         assert_eq!((axpy.params[0].align, axpy.params[0].bytes), (8, 32));
         assert_eq!(sizes, [(8, 8), (4, 4)]);
+
+        // As many as in the source: none is copied into a branch, where lanes of one warp would wait apart.
+        let body = &text[text.find(".entry meet").expect("its entry")..];
+        let body = &body[..body.find("\n}").expect("its end")];
+        assert_eq!(body.matches("bar.sync").count(), 2, "{body}");
 
         assert!(text.contains("call.uni"), "a call is left to look at");
         assert!(text.contains("trial_shapes_weighted"), "{text}");

@@ -73,7 +73,7 @@ pub fn warp_index() -> u32 {
 #[track_caller]
 pub fn sync_threads() {
     // The compiler's own barrier, not `asm!`: LLVM knows it for convergent and does not copy it into the branches of an `if`
-    // around it, where lanes of one warp would wait at different copies for ever.
+    // around it, where lanes of one warp would wait at different copies. cuda_builder turns off the pass of rustc that would.
     #[cfg(target_arch = "nvptx64")]
     // SAFETY: a barrier.
     unsafe {

@@ -1,10 +1,10 @@
-//! Two kernels that hold what PTX of this project holds: a parameter block, bounds, shared memory, a call, a
-//! panic. The markers are written out, as `#[kernel]` writes them.
+//! Three kernels that hold what PTX of this project holds: a parameter block, bounds, shared memory, a call, a
+//! panic, barriers between branches. The markers are written out, as `#[kernel]` writes them.
 #![no_std]
 #![cfg(target_arch = "nvptx64")]
 #![feature(abi_ptx, asm_experimental_arch, stdarch_nvptx)]
 
-use core::arch::{global_asm, nvptx};
+use core::arch::{asm, global_asm, nvptx};
 use trial_shapes::Axpy;
 
 #[panic_handler]
@@ -44,5 +44,31 @@ pub unsafe extern "ptx-kernel" fn place(out: *mut u8, length: u32) {
     for (i, byte) in place.bytes().enumerate().take(length as usize) {
         // SAFETY: i < length.
         unsafe { *out.add(i) = byte };
+    }
+}
+
+global_asm!("// cuda_std.kernel meet");
+
+/// Two barriers between branches that one thread's way decides: a compiler that follows thread 0 copies the barriers.
+///
+/// # Safety
+/// `out` is valid for 32 words; one block.
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn meet(out: *mut u32) {
+    // SAFETY: i < 32 where it indexes.
+    unsafe {
+        let i = nvptx::_thread_idx_x() as u32;
+        if i == 0 {
+            asm!("// one", options(nostack));
+        }
+        nvptx::_syncthreads();
+        if i < 32 {
+            asm!("// two", options(nostack));
+            *out.add(i as usize) = i;
+        }
+        nvptx::_syncthreads();
+        if i == 0 {
+            *out = 1;
+        }
     }
 }
