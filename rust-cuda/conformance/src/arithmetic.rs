@@ -1,5 +1,6 @@
 //! Fused multiply-add, square roots and the conversions between f32 and f64, exactly; reciprocal roots within their bounds.
 
+use cuda_std::bits::permute_bytes;
 use cuda_std::float::Float;
 use cuda_std::kernel;
 use cuda_std::thread::*;
@@ -23,7 +24,7 @@ fn bits_64(value: f64) -> u64 {
 /// On f32.
 ///
 /// # Safety
-/// 3 words of input a case, 4 of output.
+/// 3 words of input a case, 5 of output.
 #[kernel(max_threads = 128, min_blocks = 1)]
 pub unsafe fn arithmetic_f32(p: Conformance) {
     let mut case = thread_idx_x();
@@ -32,10 +33,11 @@ pub unsafe fn arithmetic_f32(p: Conformance) {
         while 3 * u64::from(case) < p.words {
             let (a, b, c) = (p.word(3 * case), p.word(3 * case + 1), p.word(3 * case + 2));
             let [a, b, c] = [a, b, c].map(f32::from_bits);
-            let mut out = p.results(case, 4);
+            let mut out = p.results(case, 5);
             out.put(bits_32(a.fma(b, c)));
             out.put(bits_32(Float::sqrt(a)));
             out.put_64(bits_64(a.to_f64()));
+            out.put(permute_bytes(p.word(3 * case), p.word(3 * case + 1), p.word(3 * case + 2) & 0x7777));
             case += block_dim_x();
         }
     }
@@ -119,7 +121,9 @@ pub(crate) fn entries() -> Vec<Entry> {
     let of_single = single.chunks(3).flat_map(|case| {
         let [a, b, c] = [case[0], case[1], case[2]].map(f32::from_bits);
         let [low, high] = split(bits_64(f64::from(a)));
-        [bits_32(a.mul_add(b, c)), bits_32(f32::sqrt(a)), low, high]
+        let bytes = [case[0].to_le_bytes(), case[1].to_le_bytes()].concat();
+        let chosen = [0, 4, 8, 12].map(|digit| bytes[(case[2] >> digit & 7) as usize]);
+        [bits_32(a.mul_add(b, c)), bits_32(f32::sqrt(a)), low, high, u32::from_le_bytes(chosen)]
     });
     let of_single: Vec<u32> = of_single.collect();
 

@@ -49,24 +49,14 @@ pub unsafe fn global_words(p: Conformance) {
         signed.store(6, input_as::<i64>(&p).load(at / 2 + 6));
         p.output.store(at + 14, p.output.load(at + 8));
         p.output.store(at + 15, p.output.load(at + 9));
-        out.written = 16;
-        // Words 16 to 39: 16 bytes at a time.
-        for word in p.input.load_array::<8>(at + 16) {
-            out.put(word);
-        }
-        for word in input_as::<f32>(&p).load_array::<4>(at + 24) {
-            out.put(word.to_bits());
-        }
-        for words in input_as::<u64>(&p).load_array::<2>(at / 2 + 14) {
-            out.put_64(words);
-        }
-        let halves = input_as::<u16>(&p).load_array::<8>(2 * at + 64);
-        for pair in halves.as_chunks::<2>().0 {
-            out.put(u32::from(pair[0]) | u32::from(pair[1]) << 16);
-        }
-        for pair in input_as::<F16x2>(&p).load_array::<4>(at + 36) {
-            out.put(pair.to_bits());
-        }
+        // Words 16 to 39: 16 bytes at a time, loaded and stored.
+        p.output.store_array(at + 16, p.input.load_array::<8>(at + 16));
+        let singles = GlobalMut::<f32>::from_address(p.output.address());
+        singles.store_array(at + 24, input_as::<f32>(&p).load_array::<4>(at + 24));
+        longs.store_array(14, input_as::<u64>(&p).load_array::<2>(at / 2 + 14));
+        halves.store_array(64, input_as::<u16>(&p).load_array::<8>(2 * at + 64));
+        let pairs = GlobalMut::<F16x2>::from_address(p.output.address());
+        pairs.store_array(at + 36, input_as::<F16x2>(&p).load_array::<4>(at + 36));
     }
 }
 

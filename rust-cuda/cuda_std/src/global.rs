@@ -125,6 +125,20 @@ impl<T: crate::Word> GlobalMut<T> {
         // SAFETY: the caller's promise.
         unsafe { T::st_global(self.at(index), value) }
     }
+
+    /// Writes the `N` elements from `index` on, by 16-byte stores.
+    ///
+    /// # Safety
+    /// As [`Self::store`] for each of them; the first lies on a 16-byte boundary and `N` words fill whole 16 bytes.
+    #[inline(always)]
+    #[track_caller]
+    pub unsafe fn store_array<const N: usize>(self, index: u64, values: [T; N]) {
+        let lanes = (16 / T::BYTES) as usize;
+        for piece in 0..N / lanes {
+            // SAFETY: the caller's promise.
+            unsafe { T::st_global_16(self.at(index + (piece * lanes) as u64), &values[piece * lanes..]) };
+        }
+    }
 }
 
 #[cfg(test)]

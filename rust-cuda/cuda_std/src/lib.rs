@@ -5,7 +5,7 @@
 //! | `thread` | indices, block barrier, trap | `threadIdx`, `blockIdx`, `__syncthreads` |
 //! | `warp` | shuffles, votes, warp barrier | `__shfl_xor_sync`, `__ballot_sync` |
 //! | [`shared`] | dynamic shared memory, its address space in the type | `extern __shared__` |
-//! | [`global`] | device memory: read-only and read-write pointers, vector loads | `const __restrict__ T*`, `T*` |
+//! | [`global`] | device memory: read-only and read-write pointers, vector loads and stores | `const __restrict__ T*`, `T*` |
 //! | [`float`] | fused multiply-add, roots, conversions | `fmaf`, `rsqrtf` |
 //! | [`atomic`] | relaxed atomic operations on shared and global memory | `atomicAdd`, `atomicCAS` |
 //! | [`convert`] | f16, bf16, tf32: conversions and packed arithmetic | `__half2`, `__nv_bfloat162` |
@@ -27,6 +27,7 @@
 
 pub mod async_copy;
 pub mod atomic;
+pub mod bits;
 pub mod bulk_copy;
 pub mod convert;
 pub mod float;
@@ -58,6 +59,29 @@ mod word;
 /// ```
 #[macro_export]
 macro_rules! unroll {
+    // Counts written as these literals get as many copies and no more: nested ones would multiply to code that takes minutes.
+    ($i:ident < 2, $body:block) => {
+        $crate::unroll!(@copies $i, $body, 0 1)
+    };
+    ($i:ident < 3, $body:block) => {
+        $crate::unroll!(@copies $i, $body, 0 1 2)
+    };
+    ($i:ident < 4, $body:block) => {
+        $crate::unroll!(@copies $i, $body, 0 1 2 3)
+    };
+    ($i:ident < 5, $body:block) => {
+        $crate::unroll!(@copies $i, $body, 0 1 2 3 4)
+    };
+    ($i:ident < 8, $body:block) => {
+        $crate::unroll!(@copies $i, $body, 0 1 2 3 4 5 6 7)
+    };
+    (@copies $i:ident, $body:block, $($n:literal)*) => {{
+        $({
+            #[allow(non_upper_case_globals)]
+            const $i: usize = $n;
+            $body
+        })*
+    }};
     ($i:ident < $count:expr, $body:block) => {
         $crate::unroll!(@each $i, $count, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
     };

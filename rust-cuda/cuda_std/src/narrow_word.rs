@@ -87,6 +87,14 @@ impl Word for u16 {
         halves(words, out);
     }
 
+    #[inline(always)]
+    #[track_caller]
+    unsafe fn st_global_16(address: u64, values: &[Self]) {
+        let word = |i: usize| u32::from(values[2 * i]) | u32::from(values[2 * i + 1]) << 16;
+        // SAFETY: the caller's promise.
+        unsafe { u32::st_global_16(address, &[word(0), word(1), word(2), word(3)]) };
+    }
+
     shuffles!(shfl_bfly, shfl_up, shfl_down, shfl_idx);
 }
 
@@ -113,6 +121,7 @@ macro_rules! moves_as {
             moves_as!(@store $word, st_shared, u32);
             moves_as!(@sixteen $t, $word, $sixteen, ld_shared_16, u32);
             moves_as!(@sixteen $t, $word, $sixteen, ld_global_nc_16, u64);
+            moves_as!(@store_sixteen $word, $sixteen);
             moves_as!(@shuffle $t, shfl_bfly);
             moves_as!(@shuffle $t, shfl_up);
             moves_as!(@shuffle $t, shfl_down);
@@ -143,6 +152,16 @@ macro_rules! moves_as {
             // SAFETY: the caller's promise.
             unsafe { <$word>::$name(address, &mut words) };
             out[..$sixteen].copy_from_slice(&words.map($t::from_bits));
+        }
+    };
+    (@store_sixteen $word:ty, $sixteen:literal) => {
+        #[inline(always)]
+        #[track_caller]
+        unsafe fn st_global_16(address: u64, values: &[Self]) {
+            let mut words: [$word; $sixteen] = [0; $sixteen];
+            $crate::unroll!(i < $sixteen, { words[i] = values[i].to_bits(); });
+            // SAFETY: the caller's promise.
+            unsafe { <$word>::st_global_16(address, &words) };
         }
     };
     (@shuffle $t:ident, $name:ident) => {

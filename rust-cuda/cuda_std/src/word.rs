@@ -28,6 +28,9 @@ pub trait Word: Scalar {
     unsafe fn ld_shared_16(address: u32, out: &mut [Self]);
     #[track_caller]
     unsafe fn ld_global_nc_16(address: u64, out: &mut [Self]);
+    /// 16 bytes from the head of `values`.
+    #[track_caller]
+    unsafe fn st_global_16(address: u64, values: &[Self]);
     #[track_caller]
     fn shfl_bfly(self, lane_mask: u32, members: u32) -> Self;
     #[track_caller]
@@ -108,6 +111,11 @@ macro_rules! words {
             unsafe { core::arch::asm!(concat!("ld.global.nc.v4.", $b, " {{{0}, {1}, {2}, {3}}}, [{4}];"), out(reg32) x, out(reg32) y, out(reg32) z, out(reg32) w, in(reg64) address, options(pure, readonly, nostack)) };
             out[0] = x; out[1] = y; out[2] = z; out[3] = w;
         }
+        #[inline(always)]
+        unsafe fn st_global_16(address: u64, values: &[Self]) {
+            // SAFETY: the caller's 16 bytes are global, 16-byte aligned and writable.
+            unsafe { core::arch::asm!(concat!("st.global.v4.", $b, " [{0}], {{{1}, {2}, {3}, {4}}};"), in(reg64) address, in(reg32) values[0], in(reg32) values[1], in(reg32) values[2], in(reg32) values[3], options(nostack)) };
+        }
     };
     (@sixteen reg64, $b:literal) => {
         #[inline(always)]
@@ -123,6 +131,11 @@ macro_rules! words {
             // SAFETY: the caller's 16 bytes are global, 16-byte aligned and not written during the launch.
             unsafe { core::arch::asm!(concat!("ld.global.nc.v2.", $b, " {{{0}, {1}}}, [{2}];"), out(reg64) x, out(reg64) y, in(reg64) address, options(pure, readonly, nostack)) };
             out[0] = x; out[1] = y;
+        }
+        #[inline(always)]
+        unsafe fn st_global_16(address: u64, values: &[Self]) {
+            // SAFETY: the caller's 16 bytes are global, 16-byte aligned and writable.
+            unsafe { core::arch::asm!(concat!("st.global.v2.", $b, " [{0}], {{{1}, {2}}};"), in(reg64) address, in(reg64) values[0], in(reg64) values[1], options(nostack)) };
         }
     };
     (@shuffle reg32) => {
@@ -223,6 +236,11 @@ mod host {
                     let mut bytes = [0; 16];
                     ops::read_global(address, &mut bytes, Location::caller());
                     spread(&bytes, out, <$t>::from_le_bytes);
+                }
+                #[track_caller]
+                unsafe fn st_global_16(address: u64, values: &[Self]) {
+                    let bytes: Vec<u8> = values[..16 / size_of::<$t>()].iter().flat_map(|value| value.to_le_bytes()).collect();
+                    ops::write_global(address, &bytes, Location::caller());
                 }
                 #[track_caller]
                 fn shfl_bfly(self, lane_mask: u32, members: u32) -> Self {

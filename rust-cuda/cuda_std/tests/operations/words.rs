@@ -1,6 +1,7 @@
 //! Words of 16 bits, and the narrow types in memory and between lanes.
 
 use cuda_std::convert::{Bf16, Bf16x2, F16, F16x2, Tf32};
+use cuda_std::global::{Global, GlobalMut};
 use cuda_std::shared::Shared;
 use cuda_std::simt::{FindingKind, Grid, Memory};
 use cuda_std::thread::{sync_threads, thread_idx_x};
@@ -37,6 +38,32 @@ fn halves_go_through_global_and_shared_memory() {
         let turned: Vec<f32> = memory.read(&y).iter().map(|v| v.to_f32()).collect();
         let expected: Vec<f32> = (0..64).map(|i| Bf16::from_f32((63 - i) as f32 / 8.0).to_f32()).collect();
         assert_eq!(turned, expected);
+    }
+}
+
+#[test]
+fn sixteen_bytes_are_stored_at_once() {
+    let values: Vec<u32> = (0..64).map(|i| i * 0x0101_0101).collect();
+    for schedule in SCHEDULES {
+        let mut memory = Memory::new();
+        let (x, y) = (memory.buffer("x", &values), memory.buffer("y", &[0u32; 64]));
+        let report = Grid::new("copy", 1, 8).schedule(schedule).run(&memory, || {
+            let (from, to, t) = (x.global(), y.global_mut().address(), u64::from(thread_idx_x()));
+            // SAFETY: 64 words everywhere; 8 threads with 8 each, by two stores or, the odd ones, as other types.
+            unsafe {
+                if t % 2 == 0 {
+                    y.global_mut().store_array(8 * t, from.load_array::<8>(8 * t));
+                } else {
+                    let from = from.address();
+                    let words = Global::<u64>::from_address(from).load_array::<2>(4 * t);
+                    GlobalMut::<u64>::from_address(to).store_array(4 * t, words);
+                    let halves = Global::<F16>::from_address(from).load_array::<8>(16 * t + 8);
+                    GlobalMut::<F16>::from_address(to).store_array(16 * t + 8, halves);
+                }
+            }
+        });
+        report.expect_clean();
+        assert_eq!(memory.read(&y), values);
     }
 }
 
