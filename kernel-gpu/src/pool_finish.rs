@@ -100,14 +100,25 @@ pub mod device {
     unsafe fn pool_finish<T: Float>(p: &PoolFinish<T>) {
         let mut channel = block_idx_x();
         while channel < p.channels {
+            // SAFETY: an element of `mean` and of `m2`, for finish_channel asks for those of its channel.
+            let moments = |at| unsafe { (p.mean.load(at), p.m2.load(at)) };
             // SAFETY: channel < Cout, and this warp owns it.
-            unsafe { finish_channel(p, channel) };
+            unsafe { finish_channel(p, channel, moments) };
             channel += grid_dim_x();
         }
     }
 
+    /// One channel, by one warp; `row_moments` gives the mean and M2 of (b, c), element b·Cout + c of theirs.
+    ///
+    /// # Safety
+    /// As the kernel, but for `mean` and `m2`, which are not read here; channel < Cout, all lanes come together, and nobody
+    /// else finishes it.
     #[inline(always)]
-    unsafe fn finish_channel<T: Float>(p: &PoolFinish<T>, channel: u32) {
+    pub(crate) unsafe fn finish_channel<T: Float>(
+        p: &PoolFinish<T>,
+        channel: u32,
+        row_moments: impl Fn(u64) -> (f64, f64),
+    ) {
         let (c, lane) = (channel as u64, lane_index());
         let at = |b: u32| b as u64 * p.channels as u64 + c;
         let optional = |pointer: Global<T>, otherwise: f64| {
@@ -115,52 +126,54 @@ pub mod device {
             if pointer.is_null() { otherwise } else { unsafe { pointer.load(c) }.to_f64() }
         };
 
+        // All loads before any of them is waited for: a channel is mostly latency.
+        let bias = p.scale * optional(p.conv_bias, 0.0);
+        let (weight, shift) = (optional(p.bn_weight, 1.0), optional(p.bn_bias, 0.0));
+        let (mut running_mean, mut running_var) = (0.0, 0.0);
+        if p.normalize_by_running != 0 || (p.update_running != 0 && lane == 0) {
+            // SAFETY: the host sets these flags only with running statistics, of Cout elements each, and not both flags.
+            let (mean, var) = unsafe { (p.running_mean.load(c), p.running_var.load(c)) };
+            (running_mean, running_var) = (mean.to_f64(), var.to_f64());
+        }
+
         let mut moments = Moments::EMPTY;
         let mut b = lane;
         while b < p.batch {
-            // SAFETY: b < B and c < Cout.
-            let (mean, m2) = unsafe { (p.mean.load(at(b)), p.m2.load(at(b))) };
+            let (mean, m2) = row_moments(at(b));
             moments = moments.merge(Moments { count: p.positions as f64, mean, m2 });
             b += 32;
         }
         let moments = moments.merge_warp();
         let (count, mu, m2) = (broadcast(moments.count, 0), broadcast(moments.mean, 0), broadcast(moments.m2, 0));
         let variance = m2 / count;
-        let bias = p.scale * optional(p.conv_bias, 0.0);
         // 0; NaN where the bias is not finite, which then is in every z.
         let cancelled = bias * 0.0;
         let variance = variance + cancelled;
 
         let (mut center, mut spread) = (mu, variance);
         if p.normalize_by_running != 0 {
-            // SAFETY: the host sets this flag only with running statistics, of Cout elements each.
-            let (mean, var) = unsafe { (p.running_mean.load(c), p.running_var.load(c)) };
-            (center, spread) = (mean.to_f64() - bias, var.to_f64());
+            (center, spread) = (running_mean - bias, running_var);
         }
         let root = (spread + p.eps).sqrt();
         let inverse = if root == 0.0 { 0.0 } else { 1.0 / root };
-        let gain = optional(p.bn_weight, 1.0) * inverse;
-        let shift = optional(p.bn_bias, 0.0);
+        let gain = weight * inverse;
         let mut b = lane;
         while b < p.batch {
+            let (m, _) = row_moments(at(b));
             // SAFETY: b < B and c < Cout; each output has one writer.
-            unsafe {
-                let m = p.mean.load(at(b));
-                p.output.store(at(b), T::from_f64((m - center).fma(gain, shift)));
-            }
+            unsafe { p.output.store(at(b), T::from_f64((m - center).fma(gain, shift))) };
             b += 32;
         }
         if lane == 0 {
-            // SAFETY: one lane a channel; the running statistics are read and written by this lane alone.
+            // SAFETY: one lane a channel; where the running statistics are written, this lane alone has read them.
             unsafe {
                 p.batch_mean.store(c, mu + bias);
                 p.batch_var.store(c, variance);
                 if p.update_running != 0 {
                     let keep = 1.0 - p.factor;
-                    let mean = p.running_mean.load(c).to_f64();
-                    let var = p.running_var.load(c).to_f64();
-                    p.running_mean.store(c, T::from_f64(keep * mean + p.factor * (mu + bias)));
-                    p.running_var.store(c, T::from_f64(keep * var + p.factor * (m2 / (count - 1.0) + cancelled)));
+                    p.running_mean.store(c, T::from_f64(keep * running_mean + p.factor * (mu + bias)));
+                    p.running_var
+                        .store(c, T::from_f64(keep * running_var + p.factor * (m2 / (count - 1.0) + cancelled)));
                 }
             }
         }

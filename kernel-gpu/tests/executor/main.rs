@@ -12,9 +12,13 @@ mod launch;
 mod reference;
 
 use cuda_std::float::Float;
+use cuda_std::launch::KernelSpec;
 use kernel_gpu::conv_transpose_moments::*;
 use kernel_gpu::entries::ENTRIES;
-use kernel_gpu::{batch_norm_reduce, pool_finish};
+use kernel_gpu::{
+    batch_norm_reduce, dft_axis, dft_store, dft_volume, pool_finish, spectral_energy, spectral_finish, tap_fold,
+    tap_sums, volume_sums,
+};
 use proptest::prelude::*;
 
 use case::{Case, Normalize};
@@ -23,7 +27,16 @@ use case::{Case, Normalize};
 fn every_entry_is_tested_here() {
     let mut tested: Vec<_> = FORMS.iter().map(|form| form.spec).collect();
     tested.extend([batch_norm_reduce::SPEC, pool_finish::SPEC_F32, pool_finish::SPEC_F64]);
-    assert_eq!(ENTRIES.map(|entry| entry.spec).as_slice(), tested);
+    // In `spectral_dft`, `spectral_taps` and `spectral_energy`.
+    tested.extend([dft_volume::SPEC, volume_sums::SPEC, dft_axis::SPEC, dft_store::SPEC]);
+    tested.extend([tap_sums::SPEC, tap_fold::SPEC_PLAIN, tap_fold::SPEC_STRICT, spectral_finish::SPEC]);
+    tested.extend([spectral_energy::SPEC_PLAIN, spectral_energy::SPEC_STRICT]);
+    let names = |specs: &[KernelSpec]| {
+        let mut names: Vec<_> = specs.iter().map(|spec| spec.name).collect();
+        names.sort_unstable();
+        names
+    };
+    assert_eq!(names(&ENTRIES.map(|entry| entry.spec)), names(&tested));
 }
 
 /// One test a form, and so one a core.

@@ -1,0 +1,132 @@
+//! The kernels launched under a schedule, over outputs that hold what no kernel writes.
+
+use cuda_std::launch::KernelSpec;
+use cuda_std::simt::{Grid, Memory, Schedule};
+use kernel_gpu::dft_axis::{self, AxisExtents, DftAxis};
+use kernel_gpu::dft_store::{self, DftStore};
+use kernel_gpu::dft_volume::{self, DftVolume};
+use kernel_gpu::entries;
+use kernel_gpu::volume_sums::{self, VolumeSums};
+
+use crate::case::Case;
+
+/// Everything that the transforms of x write.
+pub struct Stored {
+    pub high: Vec<u32>,
+    pub low: Vec<u32>,
+    pub sum: Vec<f64>,
+    pub exponent: Vec<i32>,
+}
+
+impl Stored {
+    /// All of it.
+    pub fn bits(&self) -> Vec<u64> {
+        let words = self.high.iter().chain(&self.low).map(|&word| u64::from(word));
+        let exponents = self.exponent.iter().map(|&e| e as u64);
+        words.chain(self.sum.iter().map(|sum| sum.to_bits())).chain(exponents).collect()
+    }
+}
+
+/// A word of two NaNs.
+const NAN: u32 = 0x7fff_7fff;
+
+/// `dft_volume`.
+pub fn dft_volume(case: &Case, schedule: Schedule) -> Stored {
+    dft_volume_of(case, schedule, &case.input())
+}
+
+/// [`dft_volume`] of these values.
+pub fn dft_volume_of(case: &Case, schedule: Schedule, x: &[f32]) -> Stored {
+    let s = case.spectrum;
+    assert!(dft_volume::fits(&s, 227 << 10), "{case:?}");
+    let (row, rows) = (s.slots() as usize, s.rows() as usize);
+    let mut memory = Memory::new();
+    let (input, twiddles) = (memory.buffer("input", x), memory.buffer("twiddles", &case.twiddles()));
+    let high = memory.buffer("high", &vec![NAN; s.lines() as usize * rows * row]);
+    let low = memory.buffer("low", &vec![NAN; s.strict_lines() as usize * rows * row]);
+    let sum = memory.buffer("sum", &vec![f64::NAN; rows]);
+    let exponent = memory.buffer("exponent", &vec![i32::MIN; rows]);
+    let parameters = DftVolume {
+        input: input.global(),
+        twiddles: twiddles.global(),
+        high: high.global_mut(),
+        low: low.global_mut(),
+        sum: sum.global_mut(),
+        exponent: exponent.global_mut(),
+        spectrum: s,
+    };
+    let spec = KernelSpec { shared_bytes: dft_volume::shared_bytes(&s), ..dft_volume::SPEC };
+    launch(spec, u64::from(s.rows()), schedule, case, &memory, &parameters);
+    Stored {
+        high: memory.read(&high),
+        low: memory.read(&low),
+        sum: memory.read(&sum),
+        exponent: memory.read(&exponent),
+    }
+}
+
+/// The axis path, so many volumes at a time.
+pub fn axis_path(volumes: u32) -> impl Fn(&Case, Schedule) -> Stored {
+    move |case, schedule| axis_path_of(case, schedule, volumes)
+}
+
+fn axis_path_of(case: &Case, schedule: Schedule, cut: u32) -> Stored {
+    let s = case.spectrum;
+    let (row, rows) = (s.slots() as usize, s.rows() as usize);
+    let mut memory = Memory::new();
+    let (input, twiddles) = (memory.buffer("input", &case.input()), memory.buffer("twiddles", &case.twiddles()));
+    let high = memory.buffer("high", &vec![NAN; s.lines() as usize * rows * row]);
+    let low = memory.buffer("low", &vec![NAN; s.strict_lines() as usize * rows * row]);
+    let sum = memory.buffer("sum", &vec![f64::NAN; rows]);
+    let exponent = memory.buffer("exponent", &vec![i32::MIN; rows]);
+    let scratch = dft_axis::scratch_words(&s, cut.min(s.rows())).map(|words| vec![f32::NAN; words as usize]);
+    let (first, second) = (memory.buffer("scratch 0", &scratch[0]), memory.buffer("scratch 1", &scratch[1]));
+
+    let parameters =
+        VolumeSums { input: input.global(), sum: sum.global_mut(), exponent: exponent.global_mut(), spectrum: s };
+    launch(volume_sums::SPEC, u64::from(s.rows()), schedule, case, &memory, &parameters);
+    let mut volume = 0;
+    while volume < s.rows() {
+        let volumes = cut.min(s.rows() - volume);
+        let input = input.global().offset(u64::from(volume) * s.shape.volume());
+        let passes = [
+            (2, input, first.global_mut()),
+            (1, first.global(), second.global_mut()),
+            (0, second.global(), first.global_mut()),
+        ];
+        for (axis, input, output) in passes {
+            let extents = AxisExtents::new(&s, axis, volumes);
+            let twiddles = twiddles.global().offset(2 * u64::from(s.twiddle_offset(axis as u32)));
+            let parameters = DftAxis { input, twiddles, output, extents };
+            launch(dft_axis::SPEC, extents.tiles(), schedule, case, &memory, &parameters);
+        }
+        let parameters = DftStore {
+            components: first.global(),
+            exponent: exponent.global(),
+            high: high.global_mut(),
+            low: low.global_mut(),
+            spectrum: s,
+            first_volume: volume,
+            volumes,
+        };
+        launch(dft_store::SPEC, 2, schedule, case, &memory, &parameters);
+        volume += volumes;
+    }
+    Stored {
+        high: memory.read(&high),
+        low: memory.read(&low),
+        sum: memory.read(&sum),
+        exponent: memory.read(&exponent),
+    }
+}
+
+/// Launches the kernel of that spec; it must run clean.
+fn launch<P>(spec: KernelSpec, blocks: u64, schedule: Schedule, case: &Case, memory: &Memory, parameters: &P) {
+    let entry = entries::find(spec.name).unwrap_or_else(|| panic!("no entry {}", spec.name));
+    assert_eq!(entry.parameter_bytes, size_of::<P>());
+    let blocks = blocks.min(u64::from(case.blocks)) as u32;
+    // SAFETY: the parameters are of the entry's type; what they point at is checked access by access.
+    let kernel = || unsafe { (entry.run)(std::ptr::from_ref(parameters).cast()) };
+    let report = Grid::of(spec, blocks).schedule(schedule).run(memory, kernel);
+    assert!(report.is_clean(), "{} {schedule:?}, {case:?}:\n{report}", spec.name);
+}

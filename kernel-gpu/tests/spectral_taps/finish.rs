@@ -1,0 +1,153 @@
+//! `spectral_finish` against the definition.
+
+use cuda_std::global::Global;
+use cuda_std::simt::{Memory, Schedule};
+use kernel_gpu::pool_finish::PoolFinish;
+use kernel_gpu::spectral_finish::{SPEC, SpectralFinish};
+
+use crate::launch::{launch, same};
+use crate::reference::close;
+
+struct Case {
+    batch: usize,
+    in_channels: usize,
+    channels: usize,
+    parts: usize,
+    blocks: u32,
+}
+
+const POSITIONS: u64 = 77;
+const SCALE: f64 = -1.5;
+const EPS: f64 = 1e-3;
+const FACTOR: f64 = 0.25;
+
+impl Case {
+    fn draw(&self, count: usize, seed: u64) -> Vec<f64> {
+        crate::draw(count, seed).collect()
+    }
+    fn input_sum(&self) -> Vec<f64> {
+        self.draw(self.batch * self.in_channels, 1)
+    }
+    fn tap_sum(&self) -> Vec<f64> {
+        self.draw(self.channels * self.in_channels, 2)
+    }
+    fn energy(&self) -> Vec<f64> {
+        self.draw(self.channels * self.parts, 3).into_iter().map(f64::abs).collect()
+    }
+    /// γ, β, conv_bias, running mean, running variance less 1.
+    fn channel(&self, seed: u64) -> Vec<f32> {
+        self.draw(self.channels, 4 + seed).into_iter().map(|value| value as f32).collect()
+    }
+}
+
+struct Finished {
+    mean: Vec<f64>,
+    m2: Vec<f64>,
+    output: Vec<f32>,
+    batch_mean: Vec<f64>,
+    batch_var: Vec<f64>,
+    running_var: Vec<f32>,
+}
+
+impl Finished {
+    fn bits(&self) -> Vec<u64> {
+        let wide = self.mean.iter().chain(&self.m2).chain(&self.batch_mean).chain(&self.batch_var);
+        let narrow = self.output.iter().chain(&self.running_var);
+        wide.map(|value| value.to_bits()).chain(narrow.map(|value| u64::from(value.to_bits()))).collect()
+    }
+}
+
+fn run(case: &Case, schedule: Schedule) -> Finished {
+    let (rows, nan) = (case.batch * case.channels, f64::NAN);
+    let mut memory = Memory::new();
+    let input_sum = memory.buffer("input_sum", &case.input_sum());
+    let tap_sum = memory.buffer("tap_sum", &case.tap_sum());
+    let energy = memory.buffer("energy", &case.energy());
+    let [gamma, beta, bias, running_mean] = [0, 1, 2, 3].map(|seed| memory.buffer("a channel's", &case.channel(seed)));
+    let running_var = memory.buffer("running_var", &vec![1f32; case.channels]);
+    let (mean, m2) = (memory.buffer("mean", &vec![nan; rows]), memory.buffer("m2", &vec![nan; rows]));
+    let output = memory.buffer("output", &vec![f32::NAN; rows]);
+    let batch_mean = memory.buffer("batch_mean", &vec![nan; case.channels]);
+    let batch_var = memory.buffer("batch_var", &vec![nan; case.channels]);
+    let finish = PoolFinish::<f32> {
+        mean: Global::null(),
+        m2: Global::null(),
+        conv_bias: bias.global(),
+        bn_weight: gamma.global(),
+        bn_bias: beta.global(),
+        running_mean: running_mean.global_mut(),
+        running_var: running_var.global_mut(),
+        output: output.global_mut(),
+        batch_mean: batch_mean.global_mut(),
+        batch_var: batch_var.global_mut(),
+        positions: POSITIONS,
+        scale: SCALE,
+        eps: EPS,
+        factor: FACTOR,
+        batch: case.batch as u32,
+        channels: case.channels as u32,
+        normalize_by_running: 0,
+        update_running: 1,
+    };
+    let parameters = SpectralFinish {
+        input_sum: input_sum.global(),
+        tap_sum: tap_sum.global(),
+        energy: energy.global(),
+        parts: case.parts as u64,
+        in_channels: case.in_channels as u32,
+        finish,
+        mean: mean.global_mut(),
+        m2: m2.global_mut(),
+    };
+    launch(SPEC.name, case.blocks.min(case.channels as u32), schedule, &memory, &parameters);
+    Finished {
+        mean: memory.read(&mean),
+        m2: memory.read(&m2),
+        output: memory.read(&output),
+        batch_mean: memory.read(&batch_mean),
+        batch_var: memory.read(&batch_var),
+        running_var: memory.read(&running_var),
+    }
+}
+
+fn check(case: &Case) {
+    let found = same(case, run, Finished::bits);
+    let (x, w, energy) = (case.input_sum(), case.tap_sum(), case.energy());
+    let (gamma, beta, bias) = (case.channel(0), case.channel(1), case.channel(2));
+    let count = (case.batch as u64 * POSITIONS) as f64;
+    for c in 0..case.channels {
+        let at = |what: &'static str| move || format!("{what} of channel {c}");
+        let mean = |b: usize| {
+            let products = (0..case.in_channels).map(|ci| x[b * case.in_channels + ci] * w[ci * case.channels + c]);
+            SCALE / POSITIONS as f64 * products.sum::<f64>()
+        };
+        let size = case.in_channels as f64;
+        let energy: f64 = (0..case.parts).map(|part| energy[part * case.channels + c]).sum();
+        let m2 = SCALE * SCALE * energy / POSITIONS as f64;
+        let batch_mean = (0..case.batch).map(mean).sum::<f64>() / case.batch as f64;
+        let between: f64 = (0..case.batch).map(|b| (mean(b) - batch_mean).powi(2)).sum();
+        let variance = m2 / count + between / case.batch as f64;
+        let rounding = 1e-13 * size;
+        close(at("batch_mean"), found.batch_mean[c], batch_mean + SCALE * f64::from(bias[c]), rounding);
+        close(at("batch_var"), found.batch_var[c], variance, rounding * (1.0 + variance));
+        let running = 0.75 + FACTOR * variance * count / (count - 1.0);
+        close(at("running_var"), f64::from(found.running_var[c]), running, 1e-7 * running + rounding);
+        for b in 0..case.batch {
+            let row = b * case.channels + c;
+            close(at("mean"), found.mean[row], mean(b), rounding);
+            close(at("m2"), found.m2[row], if b == 0 { m2 } else { 0.0 }, 1e-13 * m2);
+            let root = (variance + EPS).sqrt();
+            let output = f64::from(gamma[c]) * (mean(b) - batch_mean) / root + f64::from(beta[c]);
+            close(at("output"), f64::from(found.output[row]), output, 1e-7 * output.abs() + 100.0 * rounding);
+        }
+    }
+}
+
+#[test]
+fn spectral_finish() {
+    for (batch, in_channels) in [(1, 1), (2, 3), (15, 8), (16, 17), (17, 9), (40, 7)] {
+        for (channels, parts, blocks) in [(1, 1, 9), (3, 127, 2), (5, 300, 9)] {
+            check(&Case { batch, in_channels, channels, parts, blocks });
+        }
+    }
+}
