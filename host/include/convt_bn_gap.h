@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-// The call did what it says; the result is on its way on the default stream.
+// The call did what it says; the result is on its way on the call's stream.
 #define CONVT_BN_GAP_OK 0
 
 // An argument was refused; nothing was launched.
@@ -56,6 +56,33 @@ int convt_bn_gap_f32(const float *input,
                      size_t kernel_d,
                      size_t kernel_h,
                      size_t kernel_w);
+
+// convt_bn_gap_f32 on a stream of the caller's: `stream` is a CUstream or cudaStream_t, NULL for the legacy default stream.
+//
+// Returns without waiting. The first call on a stream with new sizes allocates; later ones do not, and may be captured in a
+// CUDA graph: call once on the stream, then capture on it. What a captured call works in is kept until the process ends, and
+// is the same for other calls of those sizes on that stream: launch the graph there, or keep the two apart.
+//
+// # Safety
+// As convt_bn_gap_f32, for that stream. It is a stream of the current device's primary context (which PyTorch and the CUDA
+// runtime use), and its work is done before it is destroyed.
+int convt_bn_gap_f32_on_stream(const float *input,
+                               const float *kernel,
+                               const float *conv_bias,
+                               const float *bn_weight,
+                               const float *bn_bias,
+                               float *output,
+                               double scale_factor,
+                               size_t batch_size,
+                               size_t in_channels,
+                               size_t out_channels,
+                               size_t depth,
+                               size_t height,
+                               size_t width,
+                               size_t kernel_d,
+                               size_t kernel_h,
+                               size_t kernel_w,
+                               void *stream);
 
 // convt_bn_gap_f32 under the name that benchmark harnesses call.
 //

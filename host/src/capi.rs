@@ -1,13 +1,16 @@
 //! The C ABI: the whole operation in one call, on device pointers. `include/convt_bn_gap.h` is made from this file.
 //!
-//! Each call finds or makes a plan for its sizes (the last few are kept), puts the work on the legacy default stream of the
-//! device that is current on the calling thread (device 0 where none is), and returns without waiting.
+//! Each call finds or makes a plan for its stream and sizes (the last few are kept), puts the work on that stream of the device
+//! that is current on the calling thread (device 0 where none is), and returns without waiting. A plan's workspace belongs to
+//! one stream, which orders its uses; the memory of a call that is captured in a CUDA graph is never given back, because the
+//! graph may be launched at any time.
 
 use std::cell::RefCell;
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::null_mut;
 
-/// The call did what it says; the result is on its way on the default stream.
+/// The call did what it says; the result is on its way on the call's stream.
 pub const CONVT_BN_GAP_OK: c_int = 0;
 /// An argument was refused; nothing was launched.
 pub const CONVT_BN_GAP_BAD_INPUT: c_int = 2;
@@ -57,6 +60,60 @@ pub unsafe extern "C" fn convt_bn_gap_f32(
     kernel_h: usize,
     kernel_w: usize,
 ) -> c_int {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        convt_bn_gap_f32_on_stream(
+            input,
+            kernel,
+            conv_bias,
+            bn_weight,
+            bn_bias,
+            output,
+            scale_factor,
+            batch_size,
+            in_channels,
+            out_channels,
+            depth,
+            height,
+            width,
+            kernel_d,
+            kernel_h,
+            kernel_w,
+            null_mut(),
+        )
+    }
+}
+
+/// convt_bn_gap_f32 on a stream of the caller's: `stream` is a CUstream or cudaStream_t, NULL for the legacy default stream.
+///
+/// Returns without waiting. The first call on a stream with new sizes allocates; later ones do not, and may be captured in a
+/// CUDA graph: call once on the stream, then capture on it. What a captured call works in is kept until the process ends, and
+/// is the same for other calls of those sizes on that stream: launch the graph there, or keep the two apart.
+///
+/// # Safety
+/// As convt_bn_gap_f32, for that stream. It is a stream of the current device's primary context (which PyTorch and the CUDA
+/// runtime use), and its work is done before it is destroyed.
+#[unsafe(no_mangle)]
+#[allow(clippy::too_many_arguments)]
+pub unsafe extern "C" fn convt_bn_gap_f32_on_stream(
+    input: *const f32,
+    kernel: *const f32,
+    conv_bias: *const f32,
+    bn_weight: *const f32,
+    bn_bias: *const f32,
+    output: *mut f32,
+    scale_factor: f64,
+    batch_size: usize,
+    in_channels: usize,
+    out_channels: usize,
+    depth: usize,
+    height: usize,
+    width: usize,
+    kernel_d: usize,
+    kernel_h: usize,
+    kernel_w: usize,
+    stream: *mut c_void,
+) -> c_int {
     guarded(|| {
         let call = Call {
             input: input.expose_provenance() as u64,
@@ -65,6 +122,7 @@ pub unsafe extern "C" fn convt_bn_gap_f32(
             bn_weight: bn_weight.expose_provenance() as u64,
             bn_bias: bn_bias.expose_provenance() as u64,
             output: output.expose_provenance() as u64,
+            stream: stream.expose_provenance(),
             scale_factor,
             input_extents: [batch_size, in_channels, depth, height, width],
             kernel_extents: [in_channels, out_channels, kernel_d, kernel_h, kernel_w],
@@ -136,6 +194,7 @@ struct Call {
     bn_weight: u64,
     bn_bias: u64,
     output: u64,
+    stream: usize,
     scale_factor: f64,
     input_extents: [usize; 5],
     kernel_extents: [usize; 5],
@@ -176,20 +235,30 @@ mod plans {
     //! The plans of the last calls.
 
     use std::sync::{Mutex, PoisonError};
+    use std::thread::{self, ThreadId};
 
-    use super::{Call, Failure};
+    use super::{CONVT_BN_GAP_BAD_INPUT, Call, Failure};
     use crate::cuda::{CudaDevice, CudaPlan, DeviceTensors, RawStream, check_addresses};
-    use crate::plan::Precision;
+    use crate::plan::PlanOptions;
     use crate::{Error, KernelShape, Problem, Shape5};
 
-    /// How many plans are kept: one for each layer shape of a small network.
+    /// How many plans are kept beside those that graphs use: one for each layer shape of a small network.
     const KEPT: usize = 8;
+
+    /// cudaStreamPerThread: one handle for as many streams as there are threads.
+    const PER_THREAD: usize = 2;
 
     struct Kept {
         ordinal: u32,
+        /// What orders the calls that share the plan's workspace.
+        stream: (usize, Option<ThreadId>),
         problem: Problem,
         plan: CudaPlan<f32>,
+        /// A graph may hold the addresses of the plan's workspace.
+        captured: bool,
     }
+
+    const COLD: &str = "the stream is being captured and was not used with these sizes before: call once on it first";
 
     /// Most recent last.
     static PLANS: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
@@ -215,26 +284,33 @@ mod plans {
             };
             check_addresses(&problem, &tensors).map_err(Error::from)?;
             let ordinal = CudaDevice::current_ordinal().map_err(Error::from)?;
+            let raw = RawStream::from_handle(self.stream);
+            let stream = (self.stream, (self.stream == PER_THREAD).then(|| thread::current().id()));
             // A panic in another call leaves whole plans behind: they are pushed last.
             let mut plans = PLANS.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = plans.iter().position(|kept| kept.ordinal == ordinal && kept.problem == problem);
-            let mut kept = match found {
+            let open = plans.iter().find(|kept| kept.ordinal == ordinal).map(|kept| kept.plan.device().clone());
+            let device = open.map_or_else(|| CudaDevice::open(ordinal), Ok).map_err(Error::from)?;
+            // SAFETY: the caller's promise of a stream of this device.
+            let captured = unsafe { raw.is_captured(&device) }.map_err(Error::from)?;
+            let is_it = |kept: &Kept| (kept.ordinal, kept.stream, &kept.problem) == (ordinal, stream, &problem);
+            let mut kept = match plans.iter().position(is_it) {
                 Some(index) => plans.remove(index),
+                // To allocate would end the capture.
+                None if captured => return Err(Failure { code: CONVT_BN_GAP_BAD_INPUT, sentence: COLD.to_owned() }),
                 None => {
-                    let open = plans.iter().find(|kept| kept.ordinal == ordinal).map(|kept| kept.plan.device().clone());
-                    let device = open.map_or_else(|| CudaDevice::open(ordinal), Ok).map_err(Error::from)?;
-                    let plan = CudaPlan::new(&problem, Precision::Default, &device)?;
-                    Kept { ordinal, problem, plan }
+                    let plan = CudaPlan::new(&problem, PlanOptions::default(), &device)?;
+                    Kept { ordinal, stream, problem, plan, captured }
                 }
             };
+            kept.captured |= captured;
             let launched = kept.plan.check_reachable(&tensors).and_then(|()| {
-                // SAFETY: the caller's promise; all calls are on the default stream, which orders the plan's workspace.
-                unsafe { kept.plan.run_device(RawStream::DEFAULT, &tensors) }
+                // SAFETY: the caller's promise; all calls of this plan are on one stream, which orders its workspace.
+                unsafe { kept.plan.run_device(raw, &tensors) }
             });
-            if plans.len() == KEPT {
-                plans.remove(0);
-            }
             plans.push(kept);
+            if plans.iter().filter(|kept| !kept.captured).count() > KEPT {
+                plans.iter().position(|kept| !kept.captured).map(|oldest| plans.remove(oldest));
+            }
             Ok(launched?)
         }
     }

@@ -38,6 +38,9 @@ pub enum Error {
         /// What is supported there, as a clause.
         supported: &'static str,
     },
+    /// A way that was asked for and is not one for the problem.
+    #[error("algorithm = spectral is not possible for this problem: {0}")]
+    Ineligible(crate::plan::Ineligible),
     /// A channel asked for that the problem does not have.
     #[error("channel {found} was asked for; the problem has {out_channels} output channels")]
     Channel {

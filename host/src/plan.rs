@@ -5,7 +5,7 @@
 //!
 //! | device | algorithms | accumulation |
 //! |---|---|---|
-//! | `cuda` | direct | `f32`, or `f64` in strict precision; the mean always in `f64` |
+//! | `cuda` | direct, spectral (f32) | `f32`, or `f64` in strict precision; the mean always in `f64` |
 //! | `cpu` | direct, reference | `f64` |
 //! | `reference` | reference | `f64` |
 //!
@@ -19,10 +19,15 @@
 //! # Ok::<(), convt_bn_gap::Error>(())
 //! ```
 
+mod cost;
 mod cuda_direct;
 mod device;
 mod measure;
 mod recipe;
+mod roles;
+mod spectral;
+mod transform;
+mod workspace;
 
 #[cfg(not(feature = "cuda"))]
 use std::marker::PhantomData;
@@ -36,10 +41,14 @@ use crate::problem::Problem;
 use crate::reference;
 use crate::tensors::{Inputs, Outputs, Progress};
 
+pub use cost::{Cost, SpectralCosts};
 pub use cuda_direct::CudaDirect;
 pub use device::{Backend, Device};
 pub use measure::{Measurement, StageMeasurement, median};
-pub use recipe::{Algorithm, AlgorithmChoice, DeviceFacts, PlanOptions, Precision, Recipe, design};
+pub use recipe::{Algorithm, AlgorithmChoice, CudaRecipe, DeviceFacts, PlanOptions, Precision, Recipe, design};
+pub use spectral::{CudaSpectral, Ineligible, Products, WORKSPACE_BUDGET};
+pub use transform::Transform;
+pub use workspace::SpectralLengths;
 
 /// A problem made ready to run on a device, for elements of type `T`.
 #[derive(Debug)]
@@ -69,8 +78,8 @@ impl<T: Element> Plan<T> {
     pub fn new(problem: &Problem, device: &Device, options: PlanOptions) -> Result<Plan<T>, Error> {
         let recipe = design(problem, &device.facts(), T::DTYPE, options)?;
         #[cfg(feature = "cuda")]
-        if let Some(gpu) = device.gpu() {
-            let engine = Engine::Cuda(Box::new(CudaPlan::new(problem, options.precision, gpu)?));
+        if let (Some(gpu), Some(cuda)) = (device.gpu(), &recipe.cuda) {
+            let engine = Engine::Cuda(Box::new(CudaPlan::build(problem, cuda, gpu)?));
             return Ok(Plan { problem: problem.clone(), recipe, engine });
         }
         let engine = match recipe.algorithm {

@@ -28,6 +28,8 @@ pub struct DeviceFacts {
     pub compute_capability: (u32, u32),
     /// How many multiprocessors it has.
     pub multiprocessors: u32,
+    /// Bytes of shared memory that a block may ask for.
+    pub shared_memory: u32,
     /// Its memory in bytes.
     pub memory: u64,
     /// Its L2 cache in bytes.
@@ -76,10 +78,21 @@ fn facts(ordinal: u32, driver: (u32, u32)) -> Result<DeviceFacts, CudaError> {
             attribute(DeviceAttribute::ComputeCapabilityMinor)?,
         ),
         multiprocessors: attribute(DeviceAttribute::MultiprocessorCount)?,
+        shared_memory: opt_in_shared_memory(device)?,
         memory: checked("reading the device's memory", device.total_memory())? as u64,
         l2_cache: u64::from(attribute(DeviceAttribute::L2CacheSize)?),
         driver,
     })
+}
+
+/// Bytes of shared memory that a block may have at most, where its kernel is set to ask for them. (cust does not know it.)
+fn opt_in_shared_memory(device: Device) -> Result<u32, CudaError> {
+    let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+    let mut bytes = 0;
+    // SAFETY: writes one number.
+    let result = unsafe { sys::cuDeviceGetAttribute(&mut bytes, attribute, device.as_raw()) };
+    check("reading the device's attributes", result)?;
+    Ok(u32::try_from(bytes).unwrap_or(0))
 }
 
 impl CudaDevice {

@@ -1,13 +1,14 @@
-//! Timing a plan on a GPU: events on the stream around every stage, the L2 cache flushed before each run.
+//! Timing a plan on a GPU: events on the stream around every launch, then around replays of a graph; the L2 cache is flushed
+//! before each run.
 
 use cust::sys;
 
 use super::device::Bound;
 use super::error::{CudaError, check};
+use super::graph::Graph;
 use super::memory::DeviceArray;
-use super::plan::CudaPlan;
+use super::plan::{CudaPlan, DeviceTensors};
 use super::stream::RawStream;
-use super::{batch_norm_reduce, conv_transpose_moments, pool_finish};
 use crate::Error;
 use crate::element::Element;
 use crate::plan::{Measurement, StageMeasurement, median};
@@ -19,7 +20,7 @@ const COPY_BYTES: u64 = 512 << 20;
 const COPIES: usize = 9;
 
 impl<T: Element> CudaPlan<T> {
-    /// Runs once to warm up, then `runs` times under events.
+    /// Runs once to warm up, then `runs` times under events, and as often as a graph.
     ///
     /// # Errors
     /// As [`Self::run`].
@@ -34,44 +35,70 @@ impl<T: Element> CudaPlan<T> {
         let mut copy = DeviceArray::<u32>::new("the copy that measures bandwidth", words, &device, &bound)?;
         scratch.fill(1, stream, &bound)?;
 
-        let mut times = vec![Vec::with_capacity(runs); STAGES.len()];
+        let costs = self.stages();
+        let mut times = vec![Vec::with_capacity(runs); costs.len()];
         let mut totals = Vec::with_capacity(runs);
         for run in 0..=runs {
-            let events = Events::new(STAGES.len() + 1, &bound)?;
+            let mut events = Events::default();
+            let mut stages = Vec::new();
             copy.copy_from(&scratch, stream, &bound)?; // leaves nothing of the tensors in L2
+            events.record(stream, &bound)?;
+            let mut after = |stage| {
+                stages.push(stage);
+                events.record(stream, &bound)
+            };
             // SAFETY: the staged tensors have the problem's lengths, and the plan's own stream orders everything.
-            unsafe { self.launch(&tensors, stream, &bound, |stage| events.record(stage, stream))? };
+            unsafe { self.launch(&tensors, stream, &bound, &mut after)? };
             stream.synchronize("waiting for the measured run", &bound)?;
             if run > 0 {
-                for (stage, times) in times.iter_mut().enumerate() {
-                    times.push(events.between(stage, stage + 1)?);
+                for ((name, _), times) in costs.iter().zip(&mut times) {
+                    let launches = stages.iter().enumerate().filter(|(_, stage)| *stage == name);
+                    let spans = launches.map(|(i, _)| events.between(i, i + 1));
+                    times.push(spans.sum::<Result<f64, CudaError>>()?);
                 }
-                totals.push(events.between(0, STAGES.len())?);
+                totals.push(events.between(0, stages.len())?);
             }
         }
+        let graph_ms = self.measure_graph(&tensors, (&mut copy, &scratch), runs, &bound)?;
         let bandwidth = bandwidth(&mut copy, &scratch, stream, &bound)?;
-        let costs = self.costs();
-        let stages = STAGES.iter().zip(times).zip(costs);
-        let stages = stages.map(|((name, runs_ms), (bytes, flops))| StageMeasurement { name, runs_ms, bytes, flops });
-        Ok(Measurement { runs_ms: totals, stages: stages.collect(), bandwidth })
+        let stages = costs.into_iter().zip(times).map(|((name, cost), runs_ms)| StageMeasurement {
+            name,
+            runs_ms,
+            bytes: cost.bytes,
+            flops: cost.flops,
+        });
+        Ok(Measurement { runs_ms: totals, graph_ms, stages: stages.collect(), bandwidth })
     }
 
-    /// Bytes and operations of each stage.
-    fn costs(&self) -> [(u64, u64); 3] {
-        let (problem, direct) = (self.problem(), self.direct());
-        let element = T::DTYPE.bytes() as u64;
-        let tensors = (problem.input_elements() as u64).saturating_add(problem.kernel_elements() as u64);
-        let (rows, slices) = (direct.rows(), direct.rows().saturating_mul(direct.work.slices));
-        [
-            (tensors.saturating_mul(element).saturating_add(slices.saturating_mul(16)), direct.flops()),
-            (slices.saturating_add(rows).saturating_mul(16), slices.saturating_mul(12)),
-            (rows.saturating_mul(24 + element), rows.saturating_mul(15)),
-        ]
+    /// Milliseconds of `runs` replays of one captured run, the L2 cache flushed before each.
+    fn measure_graph(
+        &mut self,
+        tensors: &DeviceTensors,
+        (copy, scratch): (&mut DeviceArray<u32>, &DeviceArray<u32>),
+        runs: usize,
+        bound: &Bound<'_>,
+    ) -> Result<Vec<f64>, Error> {
+        let (device, stream) = (self.device().clone(), self.stream());
+        let graph = Graph::capture(&device, bound, |captured| {
+            // SAFETY: as for a run; the graph is launched in this function alone, on the plan's own stream.
+            unsafe { self.launch(tensors, captured, bound, &mut |_| Ok(())) }
+        })?;
+        let mut times = Vec::with_capacity(runs);
+        for run in 0..=runs {
+            let mut events = Events::default();
+            copy.copy_from(scratch, stream, bound)?;
+            events.record(stream, bound)?;
+            // SAFETY: the tensors are staged and the workspace is the plan's, which is borrowed.
+            unsafe { graph.replay(stream, bound)? };
+            events.record(stream, bound)?;
+            stream.synchronize("waiting for the measured graph", bound)?;
+            if run > 0 {
+                times.push(events.between(0, 1)?);
+            }
+        }
+        Ok(times)
     }
 }
-
-/// The stages in the order of their launches.
-const STAGES: [&str; 3] = [conv_transpose_moments::STAGE, batch_norm_reduce::STAGE, pool_finish::STAGE];
 
 /// Bytes a second of a copy within the device, reads and writes counted: the median of several.
 fn bandwidth(
@@ -82,34 +109,29 @@ fn bandwidth(
 ) -> Result<f64, Error> {
     let mut ms = Vec::with_capacity(COPIES);
     for _ in 0..COPIES {
-        let events = Events::new(2, bound)?;
-        events.record(0, stream)?;
+        let mut events = Events::default();
+        events.record(stream, bound)?;
         copy.copy_from(source, stream, bound)?;
-        events.record(1, stream)?;
+        events.record(stream, bound)?;
         stream.synchronize("waiting for the copy that measures bandwidth", bound)?;
         ms.push(events.between(0, 1)?);
     }
     Ok(2.0 * source.bytes() as f64 / (median(&ms) * 1e-3))
 }
 
-/// Events of one run. (cust's own events record on cust's own streams only.)
+/// Events of one run, in the order in which they were recorded. (cust's own events record on cust's own streams only.)
+#[derive(Default)]
 struct Events(Vec<sys::CUevent>);
 
 impl Events {
-    fn new(count: usize, _bound: &Bound<'_>) -> Result<Self, CudaError> {
-        let mut events = Self(Vec::with_capacity(count));
-        for _ in 0..count {
-            let mut event = std::ptr::null_mut();
-            // SAFETY: writes one handle; a context is current.
-            check("creating an event", unsafe { sys::cuEventCreate(&mut event, 0) })?;
-            events.0.push(event);
-        }
-        Ok(events)
-    }
-
-    fn record(&self, index: usize, stream: RawStream) -> Result<(), CudaError> {
+    /// Records one more.
+    fn record(&mut self, stream: RawStream, _bound: &Bound<'_>) -> Result<(), CudaError> {
+        let mut event = std::ptr::null_mut();
+        // SAFETY: writes one handle; a context is current.
+        check("creating an event", unsafe { sys::cuEventCreate(&mut event, 0) })?;
+        self.0.push(event);
         // SAFETY: the event lives as long as `self`; the stream is the plan's.
-        check("recording an event", unsafe { sys::cuEventRecord(self.0[index], stream.as_raw()) })
+        check("recording an event", unsafe { sys::cuEventRecord(event, stream.as_raw()) })
     }
 
     /// Milliseconds from one to the other, both behind the stream.
@@ -124,7 +146,7 @@ impl Events {
 impl Drop for Events {
     fn drop(&mut self) {
         for &event in &self.0 {
-            // SAFETY: created by `new`, destroyed once; the driver waits where one is still pending.
+            // SAFETY: created by `record`, destroyed once; the driver waits where one is still pending.
             let _ = unsafe { sys::cuEventDestroy_v2(event) };
         }
     }

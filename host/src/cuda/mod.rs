@@ -7,14 +7,27 @@
 mod batch_norm_reduce;
 mod conv_transpose_moments;
 mod device;
+mod dft_axis;
+mod dft_store;
+mod dft_volume;
+mod direct;
 mod error;
+mod graph;
 mod measure;
 mod memory;
 mod module;
 mod plan;
 mod pool_finish;
+mod spectral;
+mod spectral_energy;
+mod spectral_finish;
 mod staging;
 mod stream;
+mod tables;
+mod tap_fold;
+mod tap_sums;
+mod transform;
+mod volume_sums;
 
 pub use device::{CudaDevice, DeviceFacts, devices};
 pub use error::CudaError;

@@ -63,7 +63,17 @@ impl<P> Clone for Kernel<P> {
 }
 impl<P> Copy for Kernel<P> {}
 
+// SAFETY: a function's handle may be used from any thread in which its context is current.
+unsafe impl<P> Send for Kernel<P> {}
+// SAFETY: as for Send; nothing here is mutable.
+unsafe impl<P> Sync for Kernel<P> {}
+
 impl<P: Copy> Kernel<P> {
+    /// What it asks of its launch.
+    pub(super) fn spec(&self) -> &KernelSpec {
+        &self.spec
+    }
+
     /// Puts the kernel on `stream` with `blocks` blocks.
     ///
     /// # Safety
@@ -72,6 +82,23 @@ impl<P: Copy> Kernel<P> {
         &self,
         what: &'static str,
         blocks: u32,
+        parameters: &P,
+        stream: RawStream,
+        bound: &Bound<'_>,
+    ) -> Result<(), CudaError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.launch_with(what, blocks, self.spec.shared_bytes, parameters, stream, bound) }
+    }
+
+    /// The same, with dynamic shared memory of that size, which the kernel's function is set to allow.
+    ///
+    /// # Safety
+    /// As [`Self::launch`].
+    pub(super) unsafe fn launch_with(
+        &self,
+        what: &'static str,
+        blocks: u32,
+        shared_bytes: u32,
         parameters: &P,
         stream: RawStream,
         _bound: &Bound<'_>,
@@ -88,7 +115,7 @@ impl<P: Copy> Kernel<P> {
                 self.spec.threads,
                 1,
                 1,
-                self.spec.shared_bytes,
+                shared_bytes,
                 stream.as_raw(),
                 arguments.as_mut_ptr(),
                 ptr::null_mut(),
@@ -157,6 +184,25 @@ impl Kernels {
             // SAFETY: just loaded, and nothing refers to it.
             let _ = unsafe { sys::cuModuleUnload(module) };
         })
+    }
+
+    /// Looks up a kernel that few plans need, and lets its blocks have up to `shared_memory` bytes of dynamic shared memory: past
+    /// 48 KiB the driver wants to be told.
+    ///
+    /// # Errors
+    /// [`CudaError::Call`].
+    pub(super) fn find<P>(
+        &self,
+        spec: KernelSpec,
+        shared_memory: u32,
+        _bound: &Bound<'_>,
+    ) -> Result<Kernel<P>, CudaError> {
+        let function = function(self.module, spec.name)?;
+        let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        let bytes = i32::try_from(shared_memory).unwrap_or(i32::MAX);
+        // SAFETY: the function was just looked up; setting the limit touches nothing else.
+        check("allowing a kernel its shared memory", unsafe { sys::cuFuncSetAttribute(function, attribute, bytes) })?;
+        Ok(kernel(function, spec))
     }
 
     /// The form of that index in [`FORMS`], whose values are of type `T`.

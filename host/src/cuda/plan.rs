@@ -1,31 +1,23 @@
-//! A plan on a GPU: three kernels one after the other, over memory that the plan owns.
+//! A plan on a GPU: the launches of its way, one after the other, over memory that the plan owns.
 //!
-//! | stage | reads | writes |
-//! |---|---|---|
-//! | `conv_transpose_moments` | input, kernel | mean, M2 a (b, c, slice) |
-//! | `batch_norm_reduce` | these | mean, M2 a (b, c) |
-//! | `pool_finish` | these, the per-channel vectors | output, batch statistics, running statistics |
+//! The ways are [`Direct`] and [`Spectral`], a file each; the plan holds what they share: the stream, the tensors of host
+//! arrays, and the addresses' checks.
 //!
 //! [`CudaPlan::run_device`] only launches: no allocation, no waiting. [`CudaPlan::run`] takes host arrays; the device
 //! memory it stages them in is allocated on its first call and kept.
 
-use cuda_std::global::{Global, GlobalMut};
 use cust::sys;
-use kernel_gpu::batch_norm_reduce::BatchNormReduce;
-use kernel_gpu::conv_transpose_moments::ConvTransposeMoments;
-use kernel_gpu::pool_finish::PoolFinish;
-use kernel_gpu::tile::POSITIONS;
 
 use super::device::{Bound, CudaDevice};
+use super::direct::Direct;
 use super::error::{CudaError, check};
-use super::memory::DeviceArray;
+use super::spectral::Spectral;
 use super::staging::Staging;
 use super::stream::{OwnStream, RawStream};
-use super::{batch_norm_reduce, conv_transpose_moments, pool_finish};
 use crate::Error;
 use crate::element::Element;
-use crate::plan::{CudaDirect, Precision};
-use crate::problem::{Mode, Problem};
+use crate::plan::{Backend, Cost, CudaRecipe, DeviceFacts, PlanOptions};
+use crate::problem::Problem;
 use crate::tensors::{Inputs, Outputs};
 
 /// The addresses of one call's tensors in device memory, C order, lengths as the plan's problem says; 0 for none.
@@ -52,54 +44,73 @@ pub struct DeviceTensors {
 /// A problem made ready on a GPU.
 pub struct CudaPlan<T: Element> {
     problem: Problem,
-    direct: CudaDirect,
+    recipe: CudaRecipe,
     // Fields are dropped in order: the stream goes while `device` still retains the context that it is of.
     stream: OwnStream,
     device: CudaDevice,
-    workspace: Workspace,
+    way: Way,
     staging: Option<Staging<T>>,
 }
 
 impl<T: Element> std::fmt::Debug for CudaPlan<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CudaPlan").field("device", &self.device).field("direct", &self.direct).finish_non_exhaustive()
+        f.debug_struct("CudaPlan").field("device", &self.device).field("recipe", &self.recipe).finish_non_exhaustive()
     }
 }
 
-/// What the kernels hand to each other.
-struct Workspace {
-    slice_mean: DeviceArray<f64>,
-    slice_m2: DeviceArray<f64>,
-    mean: DeviceArray<f64>,
-    m2: DeviceArray<f64>,
-    batch_mean: DeviceArray<f64>,
-    batch_var: DeviceArray<f64>,
+/// What computes, with its memory.
+enum Way {
+    Direct(Box<Direct>),
+    Spectral(Box<Spectral>),
+}
+
+/// Called behind each launch with the stage it belongs to; several launches may belong to one.
+pub(super) type After<'a> = &'a mut dyn FnMut(&'static str) -> Result<(), CudaError>;
+
+/// Where a launch goes.
+pub(super) struct Target<'a> {
+    pub(super) problem: &'a Problem,
+    pub(super) tensors: &'a DeviceTensors,
+    pub(super) device: &'a CudaDevice,
+    pub(super) stream: RawStream,
+    pub(super) bound: &'a Bound<'a>,
 }
 
 impl<T: Element> CudaPlan<T> {
     /// Designs the plan and allocates what it needs.
     ///
     /// # Errors
-    /// As [`CudaDirect::design`]; [`Error::Memory`] where the device has too little; [`Error::Cuda`].
-    pub fn new(problem: &Problem, precision: Precision, device: &CudaDevice) -> Result<Self, Error> {
-        let direct = CudaDirect::design(problem, T::DTYPE, precision)?;
+    /// As [`design`](crate::plan::design); [`Error::Memory`] where the device has too little; [`Error::Cuda`].
+    pub fn new(problem: &Problem, options: PlanOptions, device: &CudaDevice) -> Result<Self, Error> {
+        let facts = DeviceFacts {
+            backend: Backend::Cuda,
+            threads: 0,
+            available_memory: device.available_memory(),
+            multiprocessors: device.facts().multiprocessors,
+            shared_memory: device.facts().shared_memory,
+        };
+        let (recipe, _) = CudaRecipe::design(problem, &facts, T::DTYPE, options)?;
+        Self::build(problem, &recipe, device)
+    }
+
+    /// Allocates what a recipe needs, which was designed for this problem, device and element type.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where the device has too little; [`Error::Cuda`].
+    pub(crate) fn build(problem: &Problem, recipe: &CudaRecipe, device: &CudaDevice) -> Result<Self, Error> {
         let bound = device.bind()?;
-        let (needed, free) = (direct.workspace_bytes(), device.free_memory(&bound)?);
+        let (needed, free) = (recipe.workspace_bytes(), device.free_memory(&bound)?);
         if needed > free {
             return Err(Error::Memory { what: WORKSPACE, needed, available: Some(free) });
         }
-        let array = |len: u64| DeviceArray::new(WORKSPACE, len as usize, device, &bound);
-        let (rows, channels) = (direct.rows(), u64::from(direct.shape.out_channels));
-        let workspace = Workspace {
-            slice_mean: array(rows * direct.work.slices)?,
-            slice_m2: array(rows * direct.work.slices)?,
-            mean: array(rows)?,
-            m2: array(rows)?,
-            batch_mean: array(channels)?,
-            batch_var: array(channels)?,
-        };
         let stream = OwnStream::new(device, &bound)?;
-        Ok(Self { problem: problem.clone(), direct, device: device.clone(), workspace, stream, staging: None })
+        let way = match recipe {
+            CudaRecipe::Direct(direct) => Way::Direct(Box::new(Direct::new(direct, device, &bound)?)),
+            CudaRecipe::Spectral(spectral) => {
+                Way::Spectral(Box::new(Spectral::new(spectral, device, stream.raw(), &bound)?))
+            }
+        };
+        Ok(Self { problem: problem.clone(), recipe: *recipe, device: device.clone(), way, stream, staging: None })
     }
 
     /// Bytes of device memory for tensors given as host arrays: allocated by the first [`Self::run`].
@@ -117,7 +128,7 @@ impl<T: Element> CudaPlan<T> {
         let stream = self.stream.raw();
         let launched = self.stage(inputs, &bound).and_then(|tensors| {
             // SAFETY: the staging arrays have the problem's lengths, and `stream` orders all their uses.
-            unsafe { self.launch(&tensors, stream, &bound, |_| Ok(())) }
+            unsafe { self.launch(&tensors, stream, &bound, &mut |_| Ok(())) }
         });
         if launched.is_err() {
             // Page-locked inputs may still be on their way: they are the caller's again when this returns.
@@ -141,7 +152,7 @@ impl<T: Element> CudaPlan<T> {
         let device = self.device.clone();
         let bound = device.bind()?;
         // SAFETY: the caller's promise.
-        unsafe { self.launch(tensors, stream, &bound, |_| Ok(())) }
+        unsafe { self.launch(tensors, stream, &bound, &mut |_| Ok(())) }
     }
 
     /// Refuses addresses that the device cannot reach, which would lose the context: plain host memory above all.
@@ -192,10 +203,11 @@ impl<T: Element> CudaPlan<T> {
     /// Waits for the plan's stream and copies the results back.
     fn collect(&mut self, inputs: &Inputs<'_, T>, bound: &Bound<'_>) -> Result<Outputs<T>, Error> {
         let stream = self.stream.raw();
-        let batch = match self.problem.uses_batch_statistics() {
-            true => Some((&self.workspace.batch_mean, &self.workspace.batch_var)),
-            false => None,
+        let statistics = match &self.way {
+            Way::Direct(direct) => direct.statistics(),
+            Way::Spectral(spectral) => spectral.statistics(),
         };
+        let batch = self.problem.uses_batch_statistics().then_some(statistics);
         let staging = self.staging.as_ref().ok_or(CudaError::NothingStaged)?;
         staging.download(&self.problem, inputs, batch, stream, bound)
     }
@@ -209,15 +221,15 @@ impl<T: Element> CudaPlan<T> {
         &self.device
     }
 
-    pub(super) fn problem(&self) -> &Problem {
-        &self.problem
+    /// The stages in the order in which they first come, and what each costs in one run.
+    pub(super) fn stages(&self) -> Vec<(&'static str, Cost)> {
+        match &self.way {
+            Way::Direct(direct) => direct.stages::<T>(&self.problem),
+            Way::Spectral(spectral) => spectral.stages(),
+        }
     }
 
-    pub(super) fn direct(&self) -> &CudaDirect {
-        &self.direct
-    }
-
-    /// The three kernels on `stream`; `after` is called before the first and after each.
+    /// All kernels on `stream`; `after` is called behind each.
     ///
     /// # Safety
     /// As [`Self::run_device`].
@@ -226,70 +238,21 @@ impl<T: Element> CudaPlan<T> {
         tensors: &DeviceTensors,
         stream: RawStream,
         bound: &Bound<'_>,
-        mut after: impl FnMut(usize) -> Result<(), CudaError>,
+        after: After<'_>,
     ) -> Result<(), Error> {
-        let (direct, problem, workspace) = (self.direct, &self.problem, &mut self.workspace);
-        let positions = direct.shape.positions();
-        let (factor, training) = match problem.mode() {
-            Mode::Train { momentum } => (momentum.factor(), true),
-            Mode::Eval => (0.0, false),
+        let target = Target { problem: &self.problem, tensors, device: &self.device, stream, bound };
+        let launched = match &mut self.way {
+            // SAFETY: the caller's promise; running statistics are not null where the problem has them
+            // (`check_addresses`, or staging).
+            Way::Direct(direct) => unsafe { direct.launch::<T>(&target, after) },
+            // SAFETY: as above; the recipe is for f32 alone (`CudaSpectral::design`), so the tensors are.
+            Way::Spectral(spectral) => unsafe { spectral.launch(&target, after) },
         };
-        after(0)?;
-        let parameters = ConvTransposeMoments::<T> {
-            input: Global::from_address(tensors.input),
-            kernel: Global::from_address(tensors.kernel),
-            mean: workspace.slice_mean.global_mut(),
-            m2: workspace.slice_m2.global_mut(),
-            scale: problem.scale_factor(),
-            shape: direct.shape,
-            work: direct.work,
-        };
-        // SAFETY: input and kernel are the caller's promise; the slices have rows·slices elements (`new`).
-        unsafe { conv_transpose_moments::launch(&self.device, direct.form, &parameters, stream, bound)? };
-        after(1)?;
-        let parameters = BatchNormReduce {
-            slice_mean: workspace.slice_mean.global(),
-            slice_m2: workspace.slice_m2.global(),
-            mean: workspace.mean.global_mut(),
-            m2: workspace.m2.global_mut(),
-            rows: direct.rows(),
-            positions,
-            tile_positions: u64::from(POSITIONS),
-            work: direct.work,
-        };
-        // SAFETY: lengths as in `new`; the stream orders this after the slices are written.
-        unsafe { batch_norm_reduce::launch(&self.device, &parameters, stream, bound)? };
-        after(2)?;
-        let running = problem.has_running_statistics();
-        let parameters = PoolFinish::<T> {
-            mean: workspace.mean.global(),
-            m2: workspace.m2.global(),
-            conv_bias: Global::from_address(tensors.conv_bias),
-            bn_weight: Global::from_address(tensors.bn_weight),
-            bn_bias: Global::from_address(tensors.bn_bias),
-            running_mean: GlobalMut::from_address(tensors.running_mean),
-            running_var: GlobalMut::from_address(tensors.running_var),
-            output: GlobalMut::from_address(tensors.output),
-            batch_mean: workspace.batch_mean.global_mut(),
-            batch_var: workspace.batch_var.global_mut(),
-            positions,
-            scale: problem.scale_factor(),
-            eps: problem.eps(),
-            factor,
-            batch: direct.shape.batch,
-            channels: direct.shape.out_channels,
-            normalize_by_running: u32::from(!problem.uses_batch_statistics()),
-            update_running: u32::from(training && running),
-        };
-        // SAFETY: per-channel vectors and output are the caller's promise; running statistics are not null where a flag
-        // uses them (`check_addresses`, or staging); the rest has the lengths of `new`.
-        unsafe { pool_finish::launch(&self.device, &parameters, stream, bound)? };
-        after(3)?;
-        Ok(())
+        Ok(launched?)
     }
 }
 
-const WORKSPACE: &str = "the plan's workspace on the device";
+pub(super) const WORKSPACE: &str = "the plan's workspace on the device";
 
 /// What can be told of addresses without following them.
 pub(crate) fn check_addresses(problem: &Problem, tensors: &DeviceTensors) -> Result<(), CudaError> {

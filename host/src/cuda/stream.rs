@@ -28,6 +28,26 @@ impl RawStream {
         std::ptr::with_exposed_provenance_mut(self.0)
     }
 
+    /// Whether its work is being captured in a graph; the default stream's cannot be.
+    ///
+    /// # Errors
+    /// [`CudaError::Call`].
+    ///
+    /// # Safety
+    /// It is a stream of the device's primary context.
+    pub unsafe fn is_captured(self, device: &CudaDevice) -> Result<bool, CudaError> {
+        if self == Self::DEFAULT {
+            return Ok(false);
+        }
+        let _bound = device.bind()?;
+        let mut status = sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE;
+        // SAFETY: writes one status; the handle is the caller's promise of a stream of this context.
+        check("asking whether the stream is captured", unsafe {
+            sys::cuStreamIsCapturing(self.as_raw(), &mut status)
+        })?;
+        Ok(status != sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE)
+    }
+
     /// Waits until all work on it is done; here the errors of its kernels come out.
     pub(super) fn synchronize(self, what: &'static str, _bound: &Bound<'_>) -> Result<(), CudaError> {
         // SAFETY: the handle is a stream of the current context, or the caller's promise of one.

@@ -42,15 +42,7 @@ impl CudaDirect {
     /// # Errors
     /// [`Error::Unsupported`] where an extent is past what the kernels count in 32 bits.
     pub fn design(problem: &Problem, dtype: DType, precision: Precision) -> Result<Self, Error> {
-        let (x, w) = (problem.input(), problem.kernel());
-        let shape = ConvShape {
-            batch: extent("batch", x.batch)?,
-            in_channels: extent("in_channels", x.channels)?,
-            out_channels: extent("out_channels", w.out_channels)?,
-            input: [extent("depth", x.depth)?, extent("height", x.height)?, extent("width", x.width)?],
-            kernel: [extent("kernel_d", w.depth)?, extent("kernel_h", w.height)?, extent("kernel_w", w.width)?],
-        };
-        extent("the number of taps", problem.taps())?;
+        let shape = conv_shape(problem)?;
         let (wide, narrow) = forms(dtype, precision);
         let form = if shape.out_channels > narrow.tile.channels() { wide } else { narrow };
         let channel_tiles = shape.out_channels.div_ceil(form.tile.channels());
@@ -79,6 +71,22 @@ impl CudaDirect {
     pub fn flops(&self) -> u64 {
         2u64.saturating_mul(self.rows()).saturating_mul(self.shape.positions()).saturating_mul(self.shape.depth())
     }
+}
+
+/// The extents as kernels take them.
+///
+/// # Errors
+/// [`Error::Unsupported`] where one is past what the kernels count in 32 bits.
+pub(super) fn conv_shape(problem: &Problem) -> Result<ConvShape, Error> {
+    let (x, w) = (problem.input(), problem.kernel());
+    extent("the number of taps", problem.taps())?;
+    Ok(ConvShape {
+        batch: extent("batch", x.batch)?,
+        in_channels: extent("in_channels", x.channels)?,
+        out_channels: extent("out_channels", w.out_channels)?,
+        input: [extent("depth", x.depth)?, extent("height", x.height)?, extent("width", x.width)?],
+        kernel: [extent("kernel_d", w.depth)?, extent("kernel_h", w.height)?, extent("kernel_w", w.width)?],
+    })
 }
 
 /// The wide and the narrow form for an element type and a precision.

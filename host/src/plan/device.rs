@@ -136,10 +136,17 @@ impl Device {
 
     /// What a recipe depends on, as it is now.
     pub fn facts(&self) -> DeviceFacts {
+        let (multiprocessors, shared_memory) = match &self.kind {
+            #[cfg(feature = "cuda")]
+            Kind::Cuda(gpu) => (gpu.facts().multiprocessors, gpu.facts().shared_memory),
+            _ => (0, 0),
+        };
         DeviceFacts {
             backend: self.backend(),
             threads: rayon::current_num_threads(),
             available_memory: self.available_memory(),
+            multiprocessors,
+            shared_memory,
         }
     }
 }

@@ -5,7 +5,9 @@
 pub struct Measurement {
     /// Milliseconds of each run, in order. On a GPU: between events on the stream, copies to and from the host left out.
     pub runs_ms: Vec<f64>,
-    /// The same, stage by stage. One stage where the backend has no others.
+    /// Milliseconds of replays of one run captured in a CUDA graph, in order; none where there are no graphs.
+    pub graph_ms: Vec<f64>,
+    /// The runs, stage by stage. One stage where the backend has no others.
     pub stages: Vec<StageMeasurement>,
     /// Bytes a second that a copy moves here, reads and writes counted.
     pub bandwidth: f64,
@@ -16,7 +18,7 @@ pub struct Measurement {
 pub struct StageMeasurement {
     /// The kernel, or what a CPU does.
     pub name: &'static str,
-    /// Milliseconds of each run, in order.
+    /// Milliseconds of each run, in order; several launches of one stage are added up.
     pub runs_ms: Vec<f64>,
     /// Bytes the stage must read and write at least once.
     pub bytes: u64,

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::{Backend, CudaDirect};
+use super::{Backend, CudaDirect, CudaSpectral, cost};
 use crate::Error;
 use crate::cpu;
 use crate::element::DType;
@@ -68,6 +68,9 @@ pub struct PlanOptions {
     pub algorithm: AlgorithmChoice,
     /// How accurate. The CPU always computes in `f64`, whatever is asked.
     pub precision: Precision,
+    /// Bytes of workspace that the spectral way may take: it cuts the batch to stay within them.
+    /// [`WORKSPACE_BUDGET`](super::WORKSPACE_BUDGET) where not given; never more than there are.
+    pub workspace_budget: Option<u64>,
 }
 
 /// What a recipe depends on, of the device.
@@ -79,6 +82,10 @@ pub struct DeviceFacts {
     pub threads: usize,
     /// Bytes free there, where known.
     pub available_memory: Option<u64>,
+    /// Multiprocessors of a GPU, else 0.
+    pub multiprocessors: u32,
+    /// Bytes of shared memory that a block may ask for on a GPU, else 0.
+    pub shared_memory: u32,
 }
 
 /// What will run.
@@ -96,19 +103,89 @@ pub struct Recipe {
     pub reason: &'static str,
     /// Bytes it takes beside inputs and outputs.
     pub workspace_bytes: u64,
-    /// On a GPU: the kernel's form and how the work is dealt to blocks.
-    pub cuda: Option<CudaDirect>,
+    /// On a GPU: which kernels, and how the work is dealt to their blocks.
+    pub cuda: Option<CudaRecipe>,
 }
+
+/// What runs on a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CudaRecipe {
+    /// The convolution, reduced on the spot.
+    Direct(CudaDirect),
+    /// The energies of the spectra.
+    Spectral(CudaSpectral),
+}
+
+impl CudaRecipe {
+    /// Chooses a way: what is forced, or what is estimated to take less time.
+    ///
+    /// # Errors
+    /// As [`design`].
+    pub fn design(
+        problem: &Problem,
+        facts: &DeviceFacts,
+        dtype: DType,
+        options: PlanOptions,
+    ) -> Result<(Self, &'static str), Error> {
+        let spectral = || CudaSpectral::design(problem, facts, dtype, options);
+        let direct = CudaDirect::design(problem, dtype, options.precision)?;
+        match options.algorithm {
+            AlgorithmChoice::Force(Algorithm::Spectral) => Ok((Self::Spectral(spectral()?), FORCED)),
+            AlgorithmChoice::Force(_) => Ok((Self::Direct(direct), FORCED)),
+            AlgorithmChoice::Auto => Ok(match spectral() {
+                Ok(spectral) => {
+                    let seconds = (cost::direct_seconds(&direct, options.precision), cost::spectral_seconds(&spectral));
+                    match seconds.0 < seconds.1 {
+                        true => (Self::Direct(direct), "direct: estimated to take less time than spectral"),
+                        false => (Self::Spectral(spectral), "spectral: estimated to take less time than direct"),
+                    }
+                }
+                Err(Error::Ineligible(why)) => (Self::Direct(direct), why.in_short()),
+                Err(error) => return Err(error),
+            }),
+        }
+    }
+
+    /// Which way it is.
+    pub fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Direct(_) => Algorithm::Direct,
+            Self::Spectral(_) => Algorithm::Spectral,
+        }
+    }
+
+    /// The direct way, if it is that.
+    pub fn direct(&self) -> Option<&CudaDirect> {
+        if let Self::Direct(direct) = self { Some(direct) } else { None }
+    }
+
+    /// The spectral way, if it is that.
+    pub fn spectral(&self) -> Option<&CudaSpectral> {
+        if let Self::Spectral(spectral) = self { Some(spectral) } else { None }
+    }
+
+    /// Bytes beside inputs and outputs.
+    pub fn workspace_bytes(&self) -> u64 {
+        match self {
+            Self::Direct(direct) => direct.workspace_bytes(),
+            Self::Spectral(spectral) => spectral.workspace_bytes(),
+        }
+    }
+}
+
+/// The reason where there was no choice.
+const FORCED: &str = "forced";
 
 /// Chooses the algorithm and sizes its workspace.
 ///
 /// # Errors
-/// [`Error::Unsupported`] where a forced algorithm is not eligible on the device, [`Error::Memory`] where
+/// [`Error::Unsupported`] where a forced algorithm is none of the device's, [`Error::Ineligible`] where it is not one for the
+/// problem, [`Error::Memory`] where
 /// the workspace exceeds the memory there is.
 pub fn design(problem: &Problem, facts: &DeviceFacts, dtype: DType, options: PlanOptions) -> Result<Recipe, Error> {
     let eligible = eligible(facts.backend);
     let (algorithm, reason) = match options.algorithm {
-        AlgorithmChoice::Force(forced) if eligible.algorithms.contains(&forced) => (forced, "forced"),
+        AlgorithmChoice::Force(forced) if eligible.algorithms.contains(&forced) => (forced, FORCED),
         AlgorithmChoice::Force(forced) => {
             return Err(Error::Unsupported {
                 option: "algorithm",
@@ -119,9 +196,12 @@ pub fn design(problem: &Problem, facts: &DeviceFacts, dtype: DType, options: Pla
         }
         AlgorithmChoice::Auto => (eligible.algorithms[0], eligible.preference),
     };
-    let cuda = match facts.backend {
-        Backend::Cuda => Some(CudaDirect::design(problem, dtype, options.precision)?),
-        _ => None,
+    let (algorithm, reason, cuda) = match facts.backend {
+        Backend::Cuda => {
+            let (cuda, reason) = CudaRecipe::design(problem, facts, dtype, options)?;
+            (cuda.algorithm(), reason, Some(cuda))
+        }
+        _ => (algorithm, reason, None),
     };
     let workspace_bytes = match algorithm {
         // The tensors are widened to `f64` first, where they are not.
@@ -130,7 +210,7 @@ pub fn design(problem: &Problem, facts: &DeviceFacts, dtype: DType, options: Pla
             let threads = facts.threads.min(problem.out_channels());
             reference::workspace_bytes(problem, threads).saturating_add(elements.saturating_mul(8))
         }
-        _ => cuda.map_or_else(|| cpu::workspace_bytes(problem, facts.threads), |direct| direct.workspace_bytes()),
+        _ => cuda.map_or_else(|| cpu::workspace_bytes(problem, facts.threads), |cuda| cuda.workspace_bytes()),
     };
     match facts.available_memory {
         Some(available) if workspace_bytes > available => {
@@ -163,9 +243,9 @@ fn eligible(backend: Backend) -> Eligible {
             sentence: "direct and reference are",
         },
         Backend::Cuda => Eligible {
-            algorithms: &[Algorithm::Direct],
-            preference: "the only algorithm of this device",
-            sentence: "direct is",
+            algorithms: &[Algorithm::Direct, Algorithm::Spectral],
+            preference: "what takes less time",
+            sentence: "direct and spectral are",
         },
         Backend::Reference => Eligible {
             algorithms: &[Algorithm::Reference],
@@ -187,7 +267,8 @@ mod tests {
     }
 
     fn recipe(backend: Backend, algorithm: AlgorithmChoice) -> Result<Recipe, Error> {
-        let facts = DeviceFacts { backend, threads: 2, available_memory: None };
+        let facts =
+            DeviceFacts { backend, threads: 2, available_memory: None, multiprocessors: 132, shared_memory: 232_448 };
         design(&problem(), &facts, DType::F32, PlanOptions { algorithm, ..Default::default() })
     }
 
@@ -206,7 +287,6 @@ mod tests {
         assert_eq!((accepted.algorithm, accepted.reason), (Algorithm::Reference, "forced"));
         for (backend, algorithm) in [
             (Backend::Cpu, Algorithm::Spectral),
-            (Backend::Cuda, Algorithm::Spectral),
             (Backend::Cuda, Algorithm::Reference),
             (Backend::Reference, Algorithm::Direct),
             (Backend::Reference, Algorithm::Spectral),
@@ -224,7 +304,13 @@ mod tests {
         let needed = recipe(Backend::Cpu, AlgorithmChoice::Auto).unwrap().workspace_bytes;
         assert!(needed > 0);
         let design_with = |available| {
-            let facts = DeviceFacts { backend: Backend::Cpu, threads: 2, available_memory: Some(available) };
+            let facts = DeviceFacts {
+                backend: Backend::Cpu,
+                threads: 2,
+                available_memory: Some(available),
+                multiprocessors: 0,
+                shared_memory: 0,
+            };
             design(&problem(), &facts, DType::F32, PlanOptions::default())
         };
         assert!(design_with(needed).is_ok());

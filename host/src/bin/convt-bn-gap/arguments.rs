@@ -20,6 +20,9 @@ pub struct Where {
     /// strict keeps every step in the input's precision or wider.
     #[arg(long, value_enum, default_value_t = PrecisionArgument::Default)]
     precision: PrecisionArgument,
+    /// Workspace in MiB that the spectral algorithm may take on a GPU; it cuts the batch to stay within it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    workspace_mib: Option<u64>,
 }
 
 impl Where {
@@ -50,6 +53,7 @@ impl Where {
                 PrecisionArgument::Default => Precision::Default,
                 PrecisionArgument::Strict => Precision::Strict,
             },
+            workspace_budget: self.workspace_mib.map(|mib| mib.saturating_mul(1 << 20)),
         }
     }
 }

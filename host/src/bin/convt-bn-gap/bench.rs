@@ -113,7 +113,7 @@ fn measure_on_cpu(plan: &mut Plan<f32>, subject: &Subject, runs: u32) -> Result<
         bytes: least_bytes(&subject.problem),
         flops: u64::try_from(subject.problem.direct_flops()).unwrap_or(u64::MAX),
     };
-    Ok(Measurement { runs_ms, stages: vec![stage], bandwidth: bandwidth::of_this_machine()? })
+    Ok(Measurement { runs_ms, graph_ms: Vec::new(), stages: vec![stage], bandwidth: bandwidth::of_this_machine()? })
 }
 
 /// As many runs as fit in [`ENOUGH`], judged by the first.
@@ -170,25 +170,22 @@ struct Found {
 }
 
 impl Found {
-    fn min_and_max_ms(&self) -> (f64, f64) {
-        let runs = self.measured.runs_ms.iter().copied();
-        (runs.clone().fold(f64::INFINITY, f64::min), runs.fold(0.0, f64::max))
-    }
-
     fn as_json(&self, problem: &Problem) -> String {
-        let (min_ms, max_ms) = self.min_and_max_ms();
+        let (min_ms, max_ms) = min_and_max(&self.measured.runs_ms);
         let stages: Vec<Value> = self.measured.stages.iter().map(stage_as_json).collect();
         json!({
             "device": self.device,
             "backend": self.recipe.backend.to_string(),
             "algorithm": self.recipe.algorithm.to_string(),
             "precision": self.recipe.precision.to_string(),
+            "reason": self.recipe.reason,
             "shape": report::shape_numbers(problem),
             "error": self.error.value,
             "median_ms": median(&self.measured.runs_ms),
             "min_ms": min_ms,
             "max_ms": max_ms,
             "runs": self.measured.runs_ms.len(),
+            "graph_ms": graph_as_json(&self.measured.graph_ms),
             "floor_ms": self.floor_ms,
             "workspace_bytes": self.recipe.workspace_bytes,
             "stages": stages,
@@ -198,7 +195,7 @@ impl Found {
 
     fn in_words(&self, problem: &Problem) -> String {
         let recipe = &self.recipe;
-        let (min_ms, max_ms) = self.min_and_max_ms();
+        let (min_ms, max_ms) = min_and_max(&self.measured.runs_ms);
         let median_ms = median(&self.measured.runs_ms);
         let kind = if self.error.absolute { "absolute" } else { "relative to |output − β|" };
         let mut lines = vec![
@@ -231,6 +228,16 @@ impl Found {
                 median_ms / self.floor_ms,
             ),
         ];
+        if !self.measured.graph_ms.is_empty() {
+            let (min_ms, max_ms) = min_and_max(&self.measured.graph_ms);
+            let graph = format!(
+                "graph   {}, {} to {}, of the same launches replayed",
+                report::milliseconds(median(&self.measured.graph_ms)),
+                report::milliseconds(min_ms),
+                report::milliseconds(max_ms),
+            );
+            lines.insert(lines.len() - 1, graph);
+        }
         if self.measured.stages.len() > 1 {
             lines.extend(self.measured.stages.iter().map(|stage| {
                 let ms = median(&stage.runs_ms);
@@ -240,6 +247,17 @@ impl Found {
         }
         lines.join("\n")
     }
+}
+
+fn min_and_max(ms: &[f64]) -> (f64, f64) {
+    let runs = ms.iter().copied();
+    (runs.clone().fold(f64::INFINITY, f64::min), runs.fold(0.0, f64::max))
+}
+
+/// The middle and the ends of a graph's replays, null where there were none.
+fn graph_as_json(ms: &[f64]) -> Value {
+    let (min_ms, max_ms) = min_and_max(ms);
+    if ms.is_empty() { Value::Null } else { json!({ "median": median(ms), "min": min_ms, "max": max_ms }) }
 }
 
 fn stage_as_json(stage: &StageMeasurement) -> Value {

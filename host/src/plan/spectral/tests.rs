@@ -1,0 +1,197 @@
+use super::*;
+use crate::plan::{Algorithm, AlgorithmChoice, Backend, CudaRecipe};
+use crate::problem::{KernelShape, Mode, Shape5};
+
+fn facts() -> DeviceFacts {
+    DeviceFacts {
+        backend: Backend::Cuda,
+        threads: 1,
+        available_memory: None,
+        multiprocessors: 132,
+        shared_memory: 232_448,
+    }
+}
+
+fn problem(x: [usize; 5], out_channels: usize, k: [usize; 3]) -> Problem {
+    let input = Shape5 { batch: x[0], channels: x[1], depth: x[2], height: x[3], width: x[4] };
+    let kernel = KernelShape { in_channels: x[1], out_channels, depth: k[0], height: k[1], width: k[2] };
+    Problem::builder(input, kernel).build().unwrap()
+}
+
+fn design(problem: &Problem, options: PlanOptions) -> Result<CudaSpectral, Ineligible> {
+    match CudaSpectral::design(problem, &facts(), DType::F32, options) {
+        Ok(design) => Ok(design),
+        Err(Error::Ineligible(why)) => Err(why),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn usual(x: [usize; 5], out_channels: usize, k: [usize; 3]) -> CudaSpectral {
+    design(&problem(x, out_channels, k), PlanOptions::default()).unwrap()
+}
+
+const STRICT: PlanOptions =
+    PlanOptions { algorithm: AlgorithmChoice::Auto, precision: Precision::Strict, workspace_budget: None };
+
+fn kernelbench_77(batch: usize) -> Problem {
+    problem([batch, 64, 16, 32, 32], 128, [5, 5, 5])
+}
+
+#[test]
+fn kernelbench_77_fits_in_128_mib() {
+    let design = design(&kernelbench_77(16), PlanOptions::default()).unwrap();
+    assert_eq!((design.images, design.cuts()), (16, 1));
+    assert!(matches!(design.transform, Transform::Volume { .. }));
+    assert_eq!(design.plain.tiling, Tiling { channel_tiles: 4, in_tiles: 4, splits: 5 });
+    assert_eq!((design.plain.lines, design.plain.chunk, design.plain.chunks().count()), (342, 114, 3));
+    assert_eq!((design.strict.lines, design.strict.channel_tiles), (38, 8));
+    assert!(design.workspace_bytes() <= 128 << 20, "{}", design.workspace_bytes());
+    let lengths = design.lengths();
+    assert_eq!((lengths.high, lengths.low), (1024 * 380 * 40, 1024 * 38 * 40));
+    assert_eq!(lengths.twiddles, 4 * (20 + 36 + 36));
+    assert_eq!(lengths.energy, 128 * design.parts());
+}
+
+#[test]
+fn x_is_transformed_in_shared_memory_where_it_fits() {
+    let transform = |x| usual(x, 4, [3, 3, 3]).transform;
+    assert!(matches!(transform([2, 3, 16, 32, 32]), Transform::Volume { shared_bytes } if shared_bytes <= 232_448));
+    assert!(matches!(transform([2, 3, 4, 4, 300]), Transform::Axes { volumes: 6 }));
+    // Scratch of 64 MiB holds one volume of this size, and of the next none.
+    let large = usual([2, 1, 126, 126, 126], 4, [3, 3, 3]);
+    assert_eq!(large.transform, Transform::Axes { volumes: 2 });
+    let larger = usual([2, 2, 254, 254, 254], 4, [3, 3, 3]);
+    assert_eq!((larger.transform, larger.images), (Transform::Axes { volumes: 1 }, 2));
+    assert_eq!(larger.transform.passes(&larger.cut(0)).collect::<Vec<_>>(), [(0, 1), (1, 1), (2, 1), (3, 1)]);
+}
+
+/// The tilings fit in the shared memory there is, whatever it is, and every line is launched once.
+#[test]
+fn cuts_of_the_products_hold() {
+    let shapes = [
+        ([16, 64, 16, 32, 32], 128, [5, 5, 5]),
+        ([2, 3, 7, 11, 13], 5, [2, 3, 4]),
+        ([3, 17, 5, 5, 5], 33, [1, 1, 1]),
+        ([40, 200, 4, 4, 4], 64, [3, 3, 10]),
+        ([1, 1, 1, 1, 1], 1, [1, 1, 2]),
+    ];
+    for (x, out_channels, k) in shapes {
+        for shared_memory in [166_912, 232_448] {
+            let facts = DeviceFacts { shared_memory, ..facts() };
+            for options in [PlanOptions::default(), STRICT] {
+                let problem = problem(x, out_channels, k);
+                let design = CudaSpectral::design(&problem, &facts, DType::F32, options).unwrap();
+                let spectrum = &design.spectrum;
+                assert_eq!(design.plain.lines + design.strict.lines, spectrum.lines());
+                for kind in [&design.plain, &design.strict] {
+                    assert!(kind.shared_bytes(spectrum) <= shared_memory - 1024, "{kind:?}");
+                    assert!(kind.channel_tiles * 16 >= spectrum.shape.out_channels);
+                    assert_eq!(kind.channel_tiles % kind.tiling.channel_tiles, 0);
+                    assert!(kind.tiling.splits >= 1 && kind.tiling.splits <= kind.tiling.steps(spectrum));
+                    let launched: u32 = kind.chunks().map(|(_, lines)| lines).sum();
+                    assert_eq!(launched, kind.lines);
+                    assert!(kind.chunks().all(|(first, lines)| lines > 0 && first + lines <= kind.lines));
+                    let parts: u64 = kind.chunks().map(|(_, lines)| kind.parts(lines, &design.cut(0))).sum();
+                    assert_eq!(parts, u64::from(kind.lines) * kind.tiling.line_parts(spectrum));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn few_frequencies_are_strict_and_so_is_strict_precision() {
+    let all_strict = |batch, channels, x: [usize; 3], k, options| {
+        design(&problem([batch, channels, x[0], x[1], x[2]], 8, k), options).unwrap().spectrum.all_strict
+    };
+    let usual = |batch, channels, x, k| all_strict(batch, channels, x, k, PlanOptions::default());
+    // 32·32·16 = 16 384 positions a sample.
+    assert_eq!(usual(1, 64, [30, 30, 15], [3, 3, 2]), 0);
+    assert_eq!(usual(9, 63, [30, 30, 15], [3, 3, 2]), 1);
+    assert_eq!(all_strict(8, 64, [30, 30, 15], [3, 3, 2], STRICT), 1);
+    // Along an axis of one tap the transformed taps are all the same, of one element the inputs'.
+    assert_eq!(usual(100, 64, [30, 30, 16], [3, 3, 1]), 1);
+    assert_eq!(usual(1, 64, [32, 32, 1], [3, 3, 16]), 1);
+    assert_eq!(usual(16, 64, [32, 32, 1], [3, 3, 16]), 0);
+    assert_eq!(usual(8, 64, [16, 32, 512], [1, 3, 3]), 0);
+}
+
+#[test]
+fn the_batch_is_cut_to_hold_the_budget() {
+    let problem = kernelbench_77(128);
+    assert_eq!(design(&problem, PlanOptions::default()).unwrap().cuts(), 1);
+    let with = |mib: u64| PlanOptions { workspace_budget: Some(mib << 20), ..PlanOptions::default() };
+    for (mib, images) in [(400, 64), (320, 64), (280, 48), (144, 16)] {
+        let design = design(&problem, with(mib)).unwrap();
+        assert_eq!(design.images, images, "{mib} MiB");
+        assert!(design.workspace_bytes() <= mib << 20);
+        let cuts: Vec<u32> = (0..design.cuts()).map(|cut| design.cut(cut * images).shape.batch).collect();
+        assert_eq!(cuts.iter().sum::<u32>(), 128);
+        let parts: u64 = cuts.iter().map(|batch| u64::from(batch.div_ceil(BATCH))).sum();
+        let a_group = |kind: &Products| u64::from(kind.lines) * u64::from(kind.tiling.splits);
+        assert_eq!(design.parts(), parts * (a_group(&design.plain) + a_group(&design.strict)));
+    }
+    let refused = design(&problem, with(8)).unwrap_err();
+    assert!(matches!(refused, Ineligible::Workspace { budget, .. } if budget == 8 << 20), "{refused:?}");
+    // The memory there is bounds it too.
+    let facts = DeviceFacts { available_memory: Some(280 << 20), ..facts() };
+    let design = CudaSpectral::design(&problem, &facts, DType::F32, PlanOptions::default()).unwrap();
+    assert_eq!(design.images, 48);
+}
+
+#[test]
+fn cuts_grow_smaller_down_to_one_image() {
+    assert_eq!(cuts(128).collect::<Vec<_>>(), [128, 64, 48, 32, 16, 11, 8, 6, 4, 3, 2, 1]);
+    assert_eq!(cuts(5).collect::<Vec<_>>(), [5, 3, 2, 1]);
+    assert_eq!(cuts(1).collect::<Vec<_>>(), [1]);
+    assert_eq!(cuts(u32::MAX).last(), Some(1));
+}
+
+#[test]
+fn what_is_not_eligible_says_why() {
+    let refused = |x, cout, k| design(&problem(x, cout, k), PlanOptions::default()).unwrap_err();
+    assert_eq!(refused([1, 1, 1, 1, 1 << 23], 1, [1, 1, 1]), Ineligible::Axis(1 << 23));
+    assert_eq!(refused([1 << 16, 1 << 15, 1, 1, 1], 1, [1, 1, 2]), Ineligible::Count(1 << 31));
+    let long = refused([2, 2, 2, 2, 90], 1, [2, 2, 90]);
+    assert_eq!(long, Ineligible::Taps { extent: 90, shared_memory: 232_448 });
+    assert_eq!(long.to_string(), "90 taps along the last axis do not fit in 232448 bytes of shared memory");
+    let f64s = CudaSpectral::design(&kernelbench_77(2), &facts(), DType::F64, PlanOptions::default());
+    assert_eq!(f64s.unwrap_err(), Error::Ineligible(Ineligible::Elements(DType::F64)));
+}
+
+#[test]
+fn without_batch_statistics_there_are_no_energies() {
+    let input = Shape5 { batch: 4, channels: 4, depth: 20, height: 20, width: 20 };
+    let kernel = KernelShape { in_channels: 4, out_channels: 4, depth: 3, height: 3, width: 3 };
+    let problem = Problem::builder(input, kernel).mode(Mode::Eval).running_statistics(true).build().unwrap();
+    let design = design(&problem, PlanOptions::default()).unwrap();
+    assert_eq!(
+        (design.energies, design.parts(), design.lengths().energy, design.lengths().folded),
+        (false, 0, 0, [0; 2])
+    );
+}
+
+/// What is chosen, and why, on either side of each threshold.
+#[test]
+fn auto_takes_what_is_estimated_to_be_less() {
+    let chosen = |problem: &Problem, dtype, options| {
+        let (recipe, reason) = CudaRecipe::design(problem, &facts(), dtype, options).unwrap();
+        assert!(reason == "forced" || reason.starts_with(&recipe.algorithm().to_string()), "{reason}");
+        recipe.algorithm()
+    };
+    let auto = |x, cout, k| chosen(&problem(x, cout, k), DType::F32, PlanOptions::default());
+    assert_eq!(auto([16, 64, 16, 32, 32], 128, [5, 5, 5]), Algorithm::Spectral);
+    assert_eq!(auto([16, 64, 16, 32, 32], 32, [3, 3, 3]), Algorithm::Spectral);
+    assert_eq!(auto([16, 2, 16, 32, 32], 8, [3, 3, 3]), Algorithm::Direct, "0.3 GFLOP");
+    assert_eq!(auto([16, 8, 16, 32, 32], 16, [3, 3, 3]), Algorithm::Spectral, "2 GFLOP");
+    assert_eq!(auto([2, 3, 4, 5, 6], 7, [3, 3, 3]), Algorithm::Direct);
+    assert_eq!(auto([2, 64, 8, 8, 4096], 64, [3, 3, 90]), Algorithm::Direct, "too many taps");
+    assert_eq!(chosen(&kernelbench_77(16), DType::F64, PlanOptions::default()), Algorithm::Direct);
+    let force = |algorithm| PlanOptions { algorithm: AlgorithmChoice::Force(algorithm), ..PlanOptions::default() };
+    let small = problem([2, 3, 4, 5, 6], 7, [3, 3, 3]);
+    assert_eq!(chosen(&small, DType::F32, force(Algorithm::Spectral)), Algorithm::Spectral);
+    assert_eq!(chosen(&kernelbench_77(16), DType::F32, force(Algorithm::Direct)), Algorithm::Direct);
+    let refused = CudaRecipe::design(&small, &facts(), DType::F64, force(Algorithm::Spectral)).unwrap_err();
+    let sentence = "algorithm = spectral is not possible for this problem: it computes f32, and the elements are f64";
+    assert_eq!(refused.to_string(), sentence);
+}
