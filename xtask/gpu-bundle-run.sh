@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs what `cargo xtask bundle-gpu` packed: ./run [test] [bench] [sanitize] [pytorch]; all but sanitize by default.
-# Needs a CUDA driver; `sanitize` needs compute-sanitizer, `pytorch` a python3 with PyTorch. Exits 1 if anything failed.
+# Needs a CUDA driver; `sanitize` needs compute-sanitizer, `pytorch` a python3 with PyTorch, and writes pytorch.json. Exits 1
+# if anything failed.
 cd "$(dirname "$0")" || exit 2
 export CONVT_BN_GAP_GOLDEN="$PWD/golden" CONVT_BN_GAP_BIN="$PWD/bin/convt-bn-gap"
 export CONVT_BN_GAP_CONFORMANCE_PTX="$PWD/conformance.sm_90a.ptx"
@@ -13,17 +14,19 @@ for what in "$@"; do
     case $what in
     test) for t in bin/test-*; do step "$t" --test-threads=2; done ;;
     bench)
-        step bin/convt-bn-gap bench --preset kernelbench-77 --device cuda --algorithm direct
-        step bin/convt-bn-gap bench --preset kernelbench-77-v0 --device cuda --algorithm direct
-        step bin/convt-bn-gap bench --preset kernelbench-77 --device cuda --algorithm direct --precision strict ;;
+        for preset in kernelbench-77 kernelbench-77-v0 batch-128 tensara cube-64; do
+            step bin/convt-bn-gap bench --preset $preset --device cuda
+        done
+        step bin/convt-bn-gap bench --preset kernelbench-77 --device cuda --precision strict
+        step bin/convt-bn-gap bench --preset kernelbench-77 --device cuda --algorithm direct ;;
     sanitize)
         for tool in memcheck racecheck initcheck synccheck; do
-            step compute-sanitizer --tool $tool --error-exitcode 9 --require-cuda-init=no bin/test-gpu --test-threads=1
+            for t in bin/test-gpu bin/test-gpu_spectral; do
+                step compute-sanitizer --tool $tool --error-exitcode 9 --require-cuda-init=no $t --test-threads=1
+            done
         done ;;
     pytorch)
-        for preset in kernelbench-77 kernelbench-77-v0 odd; do
-            step python3 compare.py bin/libconvt_bn_gap.so --preset $preset
-        done ;;
+        step python3 bench/compare_pytorch.py bin/libconvt_bn_gap.so --all --json pytorch.json ;;
     *) echo "unknown: $what"; exit 2 ;;
     esac
 done

@@ -43,6 +43,20 @@ pub fn run<T: Element>(device: &Device, problem: &Problem, options: PlanOptions,
 /// # Panics
 /// Where they are not.
 pub fn agrees<T: Element>(device: &Device, problem: &Problem, options: PlanOptions, tensors: &Tensors<T>, bound: f64) {
+    agrees_within(device, problem, options, tensors, (bound, bound));
+}
+
+/// [`agrees`] with a bound for the output and one for the statistics. An output errs by half of what its variance does.
+///
+/// # Panics
+/// Where they do not.
+pub fn agrees_within<T: Element>(
+    device: &Device,
+    problem: &Problem,
+    options: PlanOptions,
+    tensors: &Tensors<T>,
+    (bound, of_statistics): (f64, f64),
+) {
     let wide = tensors.as_inputs().to_f64().unwrap();
     let expected = reference::run(problem, &wide.as_inputs(), None, None).unwrap();
     let found = run(device, problem, options, tensors);
@@ -58,7 +72,7 @@ pub fn agrees<T: Element>(device: &Device, problem: &Problem, options: PlanOptio
         assert_eq!(found.is_some(), expected.is_some(), "{name}");
         if let (Some(found), Some(expected)) = (found, expected) {
             let error = check::statistic_error(name, found.view(), expected.view()).unwrap();
-            assert!(error <= bound, "{name} of {problem:?} {options:?}: {error}");
+            assert!(error <= of_statistics, "{name} of {problem:?} {options:?}: {error}");
         }
     }
 }

@@ -44,10 +44,17 @@ static void calls(int (*operation)(const float *, const float *, const float *, 
     report("all zero", operation(NULL, NULL, NULL, NULL, NULL, NULL, 0.0, 0, 0, 0, 0, 0, 0, 0, 0, 0));
 }
 
+static int on_default_stream(const float *x, const float *w, const float *bias, const float *gamma, const float *beta,
+                             float *out, double scale, size_t batch, size_t ci, size_t co, size_t d, size_t h, size_t width,
+                             size_t kd, size_t kh, size_t kw) {
+    return convt_bn_gap_f32_on_stream(x, w, bias, gamma, beta, out, scale, batch, ci, co, d, h, width, kd, kh, kw, NULL);
+}
+
 int main(void) {
     report("before", CONVT_BN_GAP_OK);
     calls(convt_bn_gap_f32);
     calls(solution);
+    calls(on_default_stream);
     return 0;
 }
 "#;
@@ -155,7 +162,7 @@ fn a_c_program_gets_codes_and_sentences() {
         Err(_) => ("valid", DEVICE_FAILED, "no CUDA device can be used"),
     };
     let of_each = || std::iter::once(valid).chain(REFUSED);
-    let expected: Vec<_> = std::iter::once(("before", 0, "")).chain(of_each()).chain(of_each()).collect();
+    let expected: Vec<_> = std::iter::once(("before", 0, "")).chain((0..3).flat_map(|_| of_each())).collect();
     assert_eq!(said.len(), expected.len(), "{said:#?}");
     for ((name, code, sentence), (call, expected, words)) in said.iter().zip(expected) {
         assert_eq!((*name, *code), (call, expected), "{sentence}");
@@ -182,7 +189,7 @@ fn nothing_but_the_interface_is_exported() {
     let exports = file.exports().expect("a symbol table");
     let mut names: Vec<_> = exports.iter().map(|export| String::from_utf8_lossy(export.name())).collect();
     names.sort();
-    assert_eq!(names, ["convt_bn_gap_f32", "convt_bn_gap_last_error", "solution"]);
+    assert_eq!(names, ["convt_bn_gap_f32", "convt_bn_gap_f32_on_stream", "convt_bn_gap_last_error", "solution"]);
     for name in names {
         assert!(HEADER.contains(&format!("{name}(")), "{name} is not in the header");
     }

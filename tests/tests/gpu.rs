@@ -3,7 +3,7 @@
 use std::thread;
 
 use convt_bn_gap::draw::Draws;
-use convt_bn_gap::{Device, Error, KernelShape, Mode, Plan, PlanOptions, Precision, Problem, Shape5, Tensors};
+use convt_bn_gap::{Device, Error, KernelShape, Mode, Plan, PlanOptions, Problem, Shape5, Tensors};
 use convt_bn_gap_tests::agreement::{Shape, agrees, every_precision, problem, run, train};
 use convt_bn_gap_tests::gpu;
 use proptest::prelude::*;
@@ -47,7 +47,7 @@ fn long_slices() {
     let problem = problem((1, 1, 2, [129, 130, 131], [2, 1, 2]), train());
     let tensors = Draws::usual(&problem, 5).tensors::<f32>(&problem).unwrap();
     let plan = Plan::<f32>::new(&problem, &device, PlanOptions::default()).unwrap();
-    assert!(plan.recipe().cuda.unwrap().work.tiles_per_slice > 1);
+    assert!(plan.recipe().cuda.unwrap().direct().unwrap().work.tiles_per_slice > 1);
     agrees(&device, &problem, PlanOptions::default(), &tensors, 1e-5);
 }
 
@@ -184,7 +184,7 @@ fn both_ptx_targets_load_and_agree() {
         }
         let other = convt_bn_gap::cuda::CudaDevice::open_with(0, Some(target)).unwrap();
         assert_eq!(other.ptx_target(), target);
-        let mut plan = convt_bn_gap::cuda::CudaPlan::new(&problem, Precision::Default, &other).unwrap();
+        let mut plan = convt_bn_gap::cuda::CudaPlan::new(&problem, PlanOptions::default(), &other).unwrap();
         assert_eq!(plan.run(&tensors.as_inputs()).unwrap(), expected, "{target}");
     }
 }

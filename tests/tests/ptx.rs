@@ -9,7 +9,15 @@ use cuda_builder::{Manifest, ptx};
 use cuda_std::launch::KernelSpec;
 use kernel_gpu::batch_norm_reduce::{self, BatchNormReduce};
 use kernel_gpu::conv_transpose_moments::{self as conv, ConvTransposeMoments};
+use kernel_gpu::dft_axis::{self, DftAxis};
+use kernel_gpu::dft_store::{self, DftStore};
+use kernel_gpu::dft_volume::{self, DftVolume};
 use kernel_gpu::pool_finish::{self, PoolFinish};
+use kernel_gpu::spectral_energy::{self, SpectralEnergy};
+use kernel_gpu::spectral_finish::{self, SpectralFinish};
+use kernel_gpu::tap_fold::{self, TapFold};
+use kernel_gpu::tap_sums::{self, TapSums};
+use kernel_gpu::volume_sums::{self, VolumeSums};
 
 const MANIFEST: &str = include_str!("../../host/ptx/manifest.json");
 
@@ -41,6 +49,16 @@ fn kernels() -> Vec<Launched> {
         launched::<BatchNormReduce>(batch_norm_reduce::SPEC),
         launched::<PoolFinish<f32>>(pool_finish::SPEC_F32),
         launched::<PoolFinish<f64>>(pool_finish::SPEC_F64),
+        launched::<TapSums>(tap_sums::SPEC),
+        launched::<DftVolume>(dft_volume::SPEC),
+        launched::<VolumeSums>(volume_sums::SPEC),
+        launched::<DftAxis>(dft_axis::SPEC),
+        launched::<DftStore>(dft_store::SPEC),
+        launched::<TapFold>(tap_fold::SPEC_PLAIN),
+        launched::<TapFold>(tap_fold::SPEC_STRICT),
+        launched::<SpectralEnergy>(spectral_energy::SPEC_PLAIN),
+        launched::<SpectralEnergy>(spectral_energy::SPEC_STRICT),
+        launched::<SpectralFinish>(spectral_finish::SPEC),
     ];
     kernels.sort_by_key(|kernel| kernel.spec.name);
     kernels
@@ -113,7 +131,7 @@ fn every_form_is_among_the_kernels() {
         let same = kernels.iter().filter(|kernel| kernel.spec == form.spec).count();
         assert_eq!(same, 1, "{}", form.spec.name);
     }
-    assert_eq!(kernels.len(), conv::FORMS.len() + 3);
+    assert_eq!(kernels.len(), conv::FORMS.len() + 13);
 }
 
 /// Each kind of disagreement is found: the comparison above can fail.

@@ -5,7 +5,7 @@
 //! gpu-bundle/bin/             the command-line tool, the C library, the stripped test executables
 //! gpu-bundle/golden/          the golden cases
 //! gpu-bundle/conformance.sm_90a.ptx  every operation of cuda_std, for the test `conformance`; only where a compiler is
-//! gpu-bundle/compare.py       the comparison with PyTorch
+//! gpu-bundle/bench/           the comparison with PyTorch
 //! gpu-bundle/MANIFEST         the commit, and the hash of the PTX manifest
 //! ```
 
@@ -50,7 +50,7 @@ pub(crate) fn run(_: &Arguments) -> Result<ExitCode> {
         count += 1;
     }
     copy_folder(&root.join("tests/golden"), &bundle.join("golden"))?;
-    fs::copy(root.join("tests/pytorch/compare.py"), bundle.join("compare.py"))?;
+    copy_folder(&root.join("bench"), &bundle.join("bench"))?;
     if let Some(ptx) = conformance::build()? {
         fs::copy(&ptx, bundle.join(conformance::PTX)).with_context(|| format!("cannot copy {}", ptx.display()))?;
     }
@@ -122,7 +122,9 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
         let entry = entry?;
-        fs::copy(entry.path(), to.join(entry.file_name()))?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
     }
     Ok(())
 }

@@ -40,6 +40,18 @@ impl Usage {
     }
 }
 
+/// A kernel of a loaded module.
+pub(crate) struct Function {
+    /// The module it goes with.
+    pub(crate) module: usize,
+    pub(crate) entry: &'static Entry,
+    /// Dynamic shared memory that a launch may ask for.
+    pub(crate) shared_limit: u32,
+}
+
+/// The limit until the host sets another.
+pub(crate) const SHARED_LIMIT: u32 = 48 << 10;
+
 /// The last of the default streams' handles: 0 and 1 are the legacy one's, 2 is the thread's own.
 const PER_THREAD: usize = 2;
 
@@ -57,8 +69,7 @@ pub(crate) struct Context {
     /// When each was last recorded.
     pub(crate) events: BTreeMap<usize, Option<Instant>>,
     pub(crate) modules: BTreeMap<usize, Module>,
-    /// Kernels, each with the module it goes with.
-    pub(crate) functions: BTreeMap<usize, (usize, &'static Entry)>,
+    pub(crate) functions: BTreeMap<usize, Function>,
     pub(crate) graphs: BTreeMap<usize, Vec<Work>>,
     pub(crate) executables: BTreeMap<usize, Vec<Work>>,
 }

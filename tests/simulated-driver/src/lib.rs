@@ -52,6 +52,7 @@ macro_rules! for_each_function {
             cuModuleLoadDataEx(module: *mut usize, image: *const u8, count: u32, options: *const u32, values: *const usize);
             cuModuleUnload(module: usize);
             cuModuleGetFunction(function: *mut usize, module: usize, name: *const u8);
+            cuFuncSetAttribute(function: usize, attribute: u32, value: i32);
             cuMemGetInfo_v2(free: *mut usize, total: *mut usize);
             cuMemAlloc_v2(address: *mut u64, bytes: usize);
             cuMemFree_v2(address: u64);
@@ -67,6 +68,7 @@ macro_rules! for_each_function {
             cuStreamCreate(stream: *mut usize, flags: u32);
             cuStreamCreateWithPriority(stream: *mut usize, flags: u32, priority: i32);
             cuStreamSynchronize(stream: usize);
+            cuStreamIsCapturing(stream: usize, status: *mut u32);
             cuStreamDestroy_v2(stream: usize);
             cuStreamBeginCapture_v2(stream: usize, mode: u32);
             cuStreamEndCapture(stream: usize, graph: *mut usize);

@@ -20,6 +20,8 @@ fn bench_prints_every_field_of_its_contract() {
         "floor_ms",
         "workspace_bytes",
         "stages",
+        "reason",
+        "graph_ms",
     ];
     expected.sort_unstable();
     assert_eq!(fields, expected);

@@ -81,12 +81,18 @@ const CUDA: Way = Way { backend: "cuda", algorithm: "direct", precision: "defaul
 /// All sums in f64: what is left is the rounding of the running statistics to f32.
 const CUDA_STRICT: Way = Way { precision: "strict", bound: 2e-7, ..CUDA };
 
+/// Energies of the spectra, for f32 alone.
+const SPECTRAL: Way = Way { algorithm: "spectral", ..CUDA };
+/// Everything in two 16-bit numbers, of 22 bits together.
+const SPECTRAL_STRICT: Way = Way { precision: "strict", bound: 1e-6, ..SPECTRAL };
+
 impl Way {
     /// Runs the cases in one call of the tool and judges each.
     fn verify(&self, chosen: impl Fn(Must) -> bool) {
         let cases: Vec<_> = CASES.into_iter().filter(|&(_, must)| chosen(must)).collect();
         let ended = Command::new(cli())
-            .args(["verify", "--json", "--device", self.backend, "--precision", self.precision])
+            .args(["verify", "--json", "--device", self.backend])
+            .args(["--algorithm", self.algorithm, "--precision", self.precision])
             .args(cases.iter().map(|(case, _)| path(case)))
             .output()
             .expect("the tool starts");
@@ -182,5 +188,19 @@ fn on_the_gpu() {
 fn on_the_gpu_in_strict_precision() {
     if gpu().is_some() {
         CUDA_STRICT.verify(|_| true);
+    }
+}
+
+#[test]
+fn by_their_spectra_on_the_gpu() {
+    if gpu().is_some() {
+        SPECTRAL.verify(|must| must != PassF64);
+    }
+}
+
+#[test]
+fn by_their_spectra_on_the_gpu_in_strict_precision() {
+    if gpu().is_some() {
+        SPECTRAL_STRICT.verify(|must| must != PassF64);
     }
 }

@@ -1,12 +1,12 @@
 //! The C functions on device pointers. Their plans are kept until the process ends, and the device with them.
 
 use std::ffi::CStr;
-use std::ptr::null;
+use std::ptr::{null, null_mut, with_exposed_provenance_mut};
 
-use convt_bn_gap::capi::{self, convt_bn_gap_f32, convt_bn_gap_last_error, solution};
+use convt_bn_gap::capi::{self, convt_bn_gap_f32, convt_bn_gap_f32_on_stream, convt_bn_gap_last_error, solution};
 use convt_bn_gap::draw::Draws;
 use convt_bn_gap::{KernelShape, Outputs, Problem, Shape5, Tensors, check, reference};
-use simulated_driver::functions::{cuMemAlloc_v2, cuStreamSynchronize};
+use simulated_driver::functions::*;
 use simulated_driver::{Fault, Machine, with};
 
 use crate::alone::{alone, alone_and_keeping};
@@ -56,6 +56,14 @@ fn call(function: Function, width: usize, arguments: [*mut f32; 6]) -> i32 {
     let [x, w, bias, gamma, beta, out] = arguments;
     // SAFETY: arrays of the layer's lengths; those that are not are refused before they are followed.
     unsafe { function(x, w, bias, gamma, beta, out, 2.0, 3, 2, 5, 2, 3, width, 1, 2, 3) }
+}
+
+/// The same on a stream.
+fn call_on(stream: usize, width: usize, arrays: &[Array<'_>; 6]) -> i32 {
+    let [x, w, bias, gamma, beta, out] = [0, 1, 2, 3, 4, 5].map(|i| arrays[i].pointer());
+    let stream = with_exposed_provenance_mut(stream);
+    // SAFETY: arrays of the layer's lengths, and a stream of the caller's or none.
+    unsafe { convt_bn_gap_f32_on_stream(x, w, bias, gamma, beta, out, 2.0, 3, 2, 5, 2, 3, width, 1, 2, 3, stream) }
 }
 
 fn arrays<'a>(caller: &'a Caller, tensors: &Tensors<f32>) -> [Array<'a>; 6] {
@@ -193,6 +201,66 @@ fn failures_of_the_device_are_told_and_the_next_call_is_well() {
     });
 }
 
+#[test]
+fn each_stream_has_its_own_plan() {
+    alone_and_keeping(Machine::default(), || {
+        let caller = Caller::new();
+        let (_, tensors, expected) = layer(4);
+        let arrays = arrays(&caller, &tensors);
+        let (first, second) = (caller.stream(), caller.stream());
+        // A plan has a stream of its own beside: the plans are counted by those.
+        let plans = || with(|state| state.usage().streams) - 2;
+        for (stream, held) in [(0, 1), (first, 2), (second, 3), (first, 3), (0, 3)] {
+            arrays[5].write(&[f32::NAN; 15]);
+            assert_eq!((call_on(stream, 4, &arrays), last_error()), (OK, String::new()));
+            agrees(&arrays, &expected, &tensors);
+            assert_eq!(plans(), held);
+        }
+        // SAFETY: made above; its work is done.
+        unsafe { assert_eq!((cuStreamDestroy_v2(first), cuStreamDestroy_v2(second)), (0, 0)) };
+    });
+}
+
+#[test]
+fn a_call_is_captured_once_its_plan_is_there_and_the_plan_stays() {
+    alone_and_keeping(Machine::default(), || {
+        let caller = Caller::new();
+        let (_, tensors, expected) = layer(4);
+        let layer_arrays = arrays(&caller, &tensors);
+        let (stream, mut graph, mut executable) = (caller.stream(), 0, 0);
+        // SAFETY: handles of this driver, valid for the writes; the arrays outlive the graph.
+        unsafe {
+            assert_eq!(cuStreamBeginCapture_v2(stream, 0), 0);
+            assert_eq!(call_on(stream, 4, &layer_arrays), BAD_INPUT);
+            assert!(last_error().contains("call once on it first"), "{}", last_error());
+            assert_eq!(cuStreamEndCapture(stream, &mut graph), 0, "the capture is whole");
+            assert_eq!(cuGraphDestroy(graph), 0);
+
+            assert_eq!(call_on(stream, 4, &layer_arrays), OK);
+            layer_arrays[5].write(&[f32::NAN; 15]);
+            assert_eq!(cuStreamBeginCapture_v2(stream, 0), 0);
+            assert_eq!((call_on(stream, 4, &layer_arrays), last_error()), (OK, String::new()));
+            assert!(layer_arrays[5].read().iter().all(|y| y.is_nan()), "nothing has run");
+            assert_eq!(cuStreamEndCapture(stream, &mut graph), 0);
+            assert_eq!(cuGraphInstantiate_v2(&mut executable, graph, null_mut(), null_mut(), 0), 0);
+        }
+        // Other sizes push out what no graph holds.
+        for width in 5..=16 {
+            let (_, tensors, expected) = layer(width);
+            let others = arrays(&caller, &tensors);
+            assert_eq!(call_on(stream, width, &others), OK);
+            agrees(&others, &expected, &tensors);
+        }
+        assert_eq!(with(|state| state.usage().streams), 1 + 1 + 8);
+        // SAFETY: as above.
+        unsafe {
+            assert_eq!((cuGraphLaunch(executable, stream), cuStreamSynchronize(stream)), (0, 0));
+            agrees(&layer_arrays, &expected, &tensors);
+            assert_eq!((cuGraphExecDestroy(executable), cuGraphDestroy(graph), cuStreamDestroy_v2(stream)), (0, 0, 0));
+        }
+    });
+}
+
 /// Without a current context the device is the first, as it is for the CUDA runtime.
 #[test]
 fn a_thread_without_a_context_computes_on_the_first_device() {
@@ -202,7 +270,7 @@ fn a_thread_without_a_context_computes_on_the_first_device() {
         let arrays = arrays(&caller, &tensors);
         let pointers = [0, 1, 2, 3, 4, 5].map(|i| arrays[i].pointer().expose_provenance());
         let code = std::thread::spawn(move || {
-            let code = call(convt_bn_gap_f32, 3, pointers.map(std::ptr::with_exposed_provenance_mut));
+            let code = call(convt_bn_gap_f32, 3, pointers.map(with_exposed_provenance_mut));
             let mut address = 0;
             // SAFETY: valid for a write.
             assert_eq!(unsafe { cuMemAlloc_v2(&mut address, 4) }, 201, "no context is left current");
@@ -217,7 +285,7 @@ fn a_thread_without_a_context_computes_on_the_first_device() {
 #[test]
 fn without_a_device_it_says_so() {
     alone(Machine { devices: 0, ..Machine::default() }, || {
-        let address = std::ptr::with_exposed_provenance_mut(4096);
+        let address = with_exposed_provenance_mut(4096);
         assert_eq!(call(convt_bn_gap_f32, 3, [address; 6]), DEVICE_FAILED);
         assert!(last_error().starts_with("no CUDA device can be used: "), "{}", last_error());
     });

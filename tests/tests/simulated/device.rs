@@ -3,7 +3,7 @@
 use std::thread;
 
 use convt_bn_gap::cuda::{CudaDevice, CudaError, CudaPlan, devices};
-use convt_bn_gap::{Backend, Device, Error, Plan, PlanOptions, Precision};
+use convt_bn_gap::{Backend, Device, Error, Plan, PlanOptions};
 use simulated_driver::functions::*;
 use simulated_driver::{Machine, with};
 
@@ -83,7 +83,8 @@ fn both_targets_load_and_agree() {
         let (problem, tensors) = smallest();
         let run = |target| {
             let device = CudaDevice::open_with(0, target).unwrap();
-            let out = CudaPlan::new(&problem, Precision::Default, &device).unwrap().run(&tensors.as_inputs()).unwrap();
+            let out =
+                CudaPlan::new(&problem, PlanOptions::default(), &device).unwrap().run(&tensors.as_inputs()).unwrap();
             (device.ptx_target(), out)
         };
         let best = run(None);

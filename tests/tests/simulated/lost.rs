@@ -15,7 +15,7 @@ use crate::session::{code_of, smallest, whole};
 /// A device and a plan that were well; losing the context in between must end as the module says.
 fn losing(code: u32, lose: impl Fn(&mut Plan<f32>) -> Result<(), Error>) {
     let (problem, tensors) = smallest();
-    let expected = whole(&problem, &tensors).unwrap();
+    let expected = whole(&problem, &tensors, PlanOptions::default()).unwrap();
     let device = Device::cuda(0).unwrap();
     let mut plan = Plan::new(&problem, &device, PlanOptions::default()).unwrap();
     assert_eq!(plan.run(&tensors.as_inputs()).unwrap(), expected);
@@ -42,7 +42,7 @@ fn losing(code: u32, lose: impl Fn(&mut Plan<f32>) -> Result<(), Error>) {
 
     drop((plan, device));
     assert_eq!(with(|state| (state.usage(), state.abandoned)), (Usage::NOTHING, Usage::NOTHING));
-    assert_eq!(whole(&problem, &tensors).unwrap(), expected, "a context anew");
+    assert_eq!(whole(&problem, &tensors, PlanOptions::default()).unwrap(), expected, "a context anew");
 }
 
 #[test]

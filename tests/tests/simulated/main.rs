@@ -12,4 +12,5 @@ mod faults;
 mod lost;
 mod plans;
 mod session;
+mod spectral;
 mod tool;

@@ -5,9 +5,7 @@ use std::thread;
 
 use convt_bn_gap::cuda::{CudaError, CudaPlan, DeviceTensors, RawStream};
 use convt_bn_gap::draw::Draws;
-use convt_bn_gap::{
-    Algorithm, AlgorithmChoice, Device, Error, Mode, Outputs, Plan, PlanOptions, Precision, Problem, Tensors,
-};
+use convt_bn_gap::{Algorithm, AlgorithmChoice, Device, Error, Mode, Outputs, Plan, PlanOptions, Problem, Tensors};
 use convt_bn_gap_tests::agreement::{problem, run, train};
 use simulated_driver::functions::*;
 use simulated_driver::{Machine, Usage, with};
@@ -57,7 +55,7 @@ fn refusals_leave_the_plan_usable() {
         let refused = Plan::<f32>::new(&huge, &device, PlanOptions::default()).unwrap_err();
         assert!(matches!(refused, Error::Memory { available: Some(_), .. }), "{refused}");
         // Past the recipe, which asks first: a plan made from its parts.
-        let refused = CudaPlan::<f32>::new(&huge, Precision::Default, device.gpu().unwrap()).unwrap_err();
+        let refused = CudaPlan::<f32>::new(&huge, PlanOptions::default(), device.gpu().unwrap()).unwrap_err();
         assert!(matches!(refused, Error::Memory { available: Some(_), .. }), "{refused}");
         let reference =
             PlanOptions { algorithm: AlgorithmChoice::Force(Algorithm::Reference), ..PlanOptions::default() };
@@ -182,7 +180,7 @@ fn addresses_that_the_device_cannot_reach_are_named() {
     alone(Machine::default(), || {
         let (problem, tensors) = smallest();
         let device = Device::cuda(0).unwrap();
-        let plan = CudaPlan::<f32>::new(&problem, Precision::Default, device.gpu().unwrap()).unwrap();
+        let plan = CudaPlan::<f32>::new(&problem, PlanOptions::default(), device.gpu().unwrap()).unwrap();
         assert_eq!(plan.staging_bytes(), 4 * (12 + 4 + 4 + 5 * 2));
         let caller = Caller::new();
         let array = caller.array(&[0.0; 64]);

@@ -1,9 +1,12 @@
 //! Everything that the host does with a device, on one small problem: what the faults are tried on.
 
-use convt_bn_gap::cuda::{CudaDevice, DeviceTensors, devices};
+use convt_bn_gap::cuda::{CudaDevice, DeviceTensors, RawStream, devices};
 use convt_bn_gap::draw::Draws;
-use convt_bn_gap::{Device, Error, Outputs, Plan, PlanOptions, Precision, Problem, Tensors};
+use convt_bn_gap::{Algorithm, AlgorithmChoice, Device, Error, Outputs, Plan, PlanOptions, Problem, Tensors};
 use convt_bn_gap_tests::agreement::{problem, train};
+
+/// The handle of the thread's own default stream.
+const PER_THREAD: usize = 2;
 
 /// A problem of one tile, and its tensors.
 pub fn smallest() -> (Problem, Tensors<f32>) {
@@ -12,22 +15,31 @@ pub fn smallest() -> (Problem, Tensors<f32>) {
     (problem, tensors)
 }
 
-/// Lists the devices, opens one, makes a plan, runs it twice, asks about addresses, and drops all of it.
-pub fn whole(problem: &Problem, tensors: &Tensors<f32>) -> Result<Outputs<f32>, Error> {
+/// Lists the devices, opens one, makes a plan, runs it twice, asks about addresses and a stream, and drops
+/// all of it.
+pub fn whole(problem: &Problem, tensors: &Tensors<f32>, options: PlanOptions) -> Result<Outputs<f32>, Error> {
     devices()?;
     CudaDevice::current_ordinal()?;
     let device = Device::cuda(0)?;
-    let mut plan = Plan::new(problem, &device, PlanOptions::default())?;
+    let mut plan = Plan::new(problem, &device, options)?;
     plan.run(&tensors.as_inputs())?;
     let gpu = device.gpu().expect("a CUDA device");
-    let raw = convt_bn_gap::cuda::CudaPlan::<f32>::new(problem, Precision::Default, gpu)?;
+    let raw = convt_bn_gap::cuda::CudaPlan::<f32>::new(problem, options, gpu)?;
     match raw.check_reachable(&everywhere(tensors.input.as_ptr().expose_provenance() as u64)) {
         // Host memory is refused, which ends the question at the first address.
         Err(Error::Cuda(convt_bn_gap::cuda::CudaError::Argument { what: "input", .. })) => {}
         Err(error) => return Err(error),
         Ok(()) => panic!("host memory is not the device's"),
     }
+    // SAFETY: every context has that stream.
+    assert!(!unsafe { RawStream::from_handle(PER_THREAD).is_captured(gpu) }?);
     plan.run(&tensors.as_inputs())
+}
+
+/// The direct way, which is what so small a problem gets, and the spectral one.
+pub fn both_ways() -> [PlanOptions; 2] {
+    [Algorithm::Direct, Algorithm::Spectral]
+        .map(|way| PlanOptions { algorithm: AlgorithmChoice::Force(way), ..PlanOptions::default() })
 }
 
 /// The same address for every tensor.

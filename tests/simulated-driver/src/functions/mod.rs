@@ -10,7 +10,7 @@ mod queue;
 
 use std::ffi::CStr;
 
-use crate::context::Context;
+use crate::context::{Context, Function, SHARED_LIMIT};
 use crate::module::{Module, Refusal};
 use crate::state::{
     CURRENT, Code, INVALID_CONTEXT, INVALID_DEVICE, INVALID_HANDLE, INVALID_VALUE, NO_DEVICE, SUCCESS, State, call,
@@ -106,10 +106,35 @@ pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut i32, attribute: u32, d
             38 => 1 << 20, // bytes of L2
             75 => major,
             76 => minor,
+            97 => opt_in_shared_bytes(state.machine.capability) as i32,
             _ => 0,
         };
         // SAFETY: the module's contract.
         unsafe { put(value, answer) }
+    })
+}
+
+/// Shared memory that a block may have where its kernel is set to ask for it (CUDA's guide, "Technical Specifications").
+fn opt_in_shared_bytes(capability: (i32, i32)) -> u32 {
+    match capability {
+        (8, 0 | 7) => 163 << 10,
+        (8, _) | (12, _) => 99 << 10,
+        _ => 227 << 10,
+    }
+}
+
+/// Sets an attribute of a kernel: of those there are, the most dynamic shared memory of a block.
+pub unsafe extern "C" fn cuFuncSetAttribute(function: usize, attribute: u32, value: i32) -> u32 {
+    call("cuFuncSetAttribute", |state| {
+        const MAX_DYNAMIC_SHARED_SIZE_BYTES: u32 = 8;
+        let most = opt_in_shared_bytes(state.machine.capability);
+        let (context, _) = state.current()?;
+        let function = context.functions.get_mut(&function).ok_or(INVALID_HANDLE)?;
+        match u32::try_from(value) {
+            Ok(bytes) if attribute == MAX_DYNAMIC_SHARED_SIZE_BYTES && bytes <= most => function.shared_limit = bytes,
+            _ => return Err(INVALID_VALUE),
+        }
+        Ok(())
     })
 }
 
@@ -227,7 +252,7 @@ pub unsafe extern "C" fn cuModuleLoadDataEx(
 pub unsafe extern "C" fn cuModuleUnload(module: usize) -> u32 {
     give_back("cuModuleUnload", |state| {
         let (context, _) = state.held()?;
-        context.functions.retain(|_, (of, _)| *of != module);
+        context.functions.retain(|_, function| function.module != module);
         context.modules.remove(&module).map(|_| ()).ok_or(INVALID_HANDLE)
     })
 }
@@ -249,7 +274,7 @@ pub unsafe extern "C" fn cuModuleGetFunction(function: *mut usize, module: usize
             }
         };
         let handle = state.handle();
-        state.any()?.functions.insert(handle, (module, entry));
+        state.any()?.functions.insert(handle, Function { module, entry, shared_limit: SHARED_LIMIT });
         // SAFETY: the module's contract.
         unsafe { put(function, handle) }
     })

@@ -1,6 +1,7 @@
 //! Streams, events, graphs and launches.
 
 use super::put;
+use crate::context::Function;
 use crate::state::{CAPTURE_UNSUPPORTED, INVALID_HANDLE, INVALID_VALUE, NOT_READY, State, call, give_back};
 use crate::work::{Launch, Work};
 
@@ -31,6 +32,15 @@ pub unsafe extern "C" fn cuStreamSynchronize(stream: usize) -> u32 {
         let (context, _) = state.current()?;
         let captures = context.capture(stream)?.is_some();
         if captures { Err(CAPTURE_UNSUPPORTED) } else { Ok(()) }
+    })
+}
+
+/// 1 where the stream records its work, else 0.
+pub unsafe extern "C" fn cuStreamIsCapturing(stream: usize, status: *mut u32) -> u32 {
+    call("cuStreamIsCapturing", |state| {
+        let captures = state.current()?.0.capture(stream)?.is_some();
+        // SAFETY: the module's contract.
+        unsafe { put(status, u32::from(captures)) }
     })
 }
 
@@ -151,8 +161,9 @@ pub unsafe extern "C" fn cuLaunchKernel(
     extra: *const usize,
 ) -> u32 {
     call("cuLaunchKernel", |state| {
-        let &(_, entry) = state.current()?.0.functions.get(&function).ok_or(INVALID_HANDLE)?;
-        if parameters.is_null() || !extra.is_null() {
+        let &Function { entry, shared_limit, .. } =
+            state.current()?.0.functions.get(&function).ok_or(INVALID_HANDLE)?;
+        if parameters.is_null() || !extra.is_null() || shared_bytes > shared_limit {
             return Err(INVALID_VALUE);
         }
         // SAFETY: one pointer for the kernel's one parameter, which is a block of that many bytes.

@@ -1,0 +1,158 @@
+//! The spectral way through the whole host: against the definition, cut in pieces, captured, timed, and failing.
+
+use convt_bn_gap::draw::Draws;
+use convt_bn_gap::plan::{AlgorithmChoice, Transform};
+use convt_bn_gap::{Algorithm, Device, Error, Mode, Plan, PlanOptions, Precision, Problem, Tensors};
+use convt_bn_gap_tests::agreement::{Shape, agrees, problem, run, train};
+use cuda_std::simt::Schedule;
+use simulated_driver::{Machine, Usage, with};
+
+use crate::alone::alone;
+
+const MACHINE_BYTES: usize = 64 << 20;
+
+fn machine() -> Machine {
+    Machine { memory: MACHINE_BYTES, ..Machine::default() }
+}
+
+fn spectral(precision: Precision) -> PlanOptions {
+    PlanOptions { algorithm: AlgorithmChoice::Force(Algorithm::Spectral), precision, ..PlanOptions::default() }
+}
+
+fn both_precisions(device: &Device, shape: Shape, mode: Mode, seed: u64) {
+    let problem = problem(shape, mode);
+    let tensors = Draws::usual(&problem, seed).tensors::<f32>(&problem).unwrap();
+    agrees(device, &problem, spectral(Precision::Default), &tensors, 1e-5);
+    agrees(device, &problem, spectral(Precision::Strict), &tensors, 1e-6);
+}
+
+#[test]
+fn shapes_of_all_kinds_in_both_modes() {
+    alone(machine(), || {
+        let device = Device::cuda(0).unwrap();
+        let shapes: [Shape; 9] = [
+            (2, 1, 1, [1, 1, 1], [1, 1, 1]),
+            (3, 3, 4, [3, 4, 2], [3, 3, 3]),
+            (2, 2, 3, [2, 3, 2], [5, 4, 6]),
+            (17, 2, 3, [2, 1, 2], [1, 2, 2]),
+            (2, 17, 33, [2, 3, 4], [2, 1, 3]),
+            (2, 2, 3, [1, 1, 30], [1, 1, 23]),
+            (2, 2, 3, [5, 1, 7], [3, 1, 2]),
+            // Axis by axis: an axis past what a thread holds in registers.
+            (3, 2, 3, [2, 3, 150], [1, 2, 2]),
+            (2, 2, 3, [1, 200, 2], [1, 3, 1]),
+        ];
+        for (seed, shape) in shapes.into_iter().enumerate() {
+            both_precisions(&device, shape, train(), seed as u64);
+        }
+        for shape in [shapes[1], shapes[7]] {
+            both_precisions(&device, shape, Mode::Eval, 7);
+        }
+    });
+}
+
+/// Large enough that most lines are plain.
+#[test]
+fn plain_lines_agree() {
+    alone(machine(), || {
+        let device = Device::cuda(0).unwrap();
+        let problem = problem((2, 64, 5, [15, 30, 30], [2, 3, 3]), train());
+        let tensors = Draws::usual(&problem, 8).tensors::<f32>(&problem).unwrap();
+        let options = spectral(Precision::Default);
+        let plan = Plan::<f32>::new(&problem, &device, options).unwrap();
+        assert!(plan.recipe().cuda.unwrap().spectral().unwrap().plain.lines > 0);
+        drop(plan);
+        agrees(&device, &problem, options, &tensors, 1e-5);
+    });
+}
+
+/// A problem whose batch may be cut.
+fn of_many_images() -> (Problem, Tensors<f32>) {
+    let problem = problem((32, 3, 5, [3, 6, 7], [2, 3, 1]), train());
+    let tensors = Draws::usual(&problem, 8).tensors(&problem).unwrap();
+    (problem, tensors)
+}
+
+#[test]
+fn a_batch_in_pieces_is_the_whole() {
+    alone(machine(), || {
+        let device = Device::cuda(0).unwrap();
+        let (problem, tensors) = of_many_images();
+        let options = spectral(Precision::Default);
+        let plan = Plan::<f32>::new(&problem, &device, options).unwrap();
+        let lengths = plan.recipe().cuda.unwrap().spectral().unwrap().lengths();
+        let (needed, spectra) = (plan.workspace_bytes(), 4 * (lengths.high + lengths.low));
+        drop(plan);
+        let expected = run(&device, &problem, options, &tensors);
+        let mut seen = Vec::new();
+        // What the spectra of fewer images leave, and some room for the energies of more cuts.
+        for budget in [needed, needed - spectra * 3 / 8, needed - spectra * 5 / 8] {
+            let options = PlanOptions { workspace_budget: Some(budget), ..options };
+            let plan = Plan::<f32>::new(&problem, &device, options).unwrap();
+            let design = *plan.recipe().cuda.unwrap().spectral().unwrap();
+            assert!(design.workspace_bytes() <= budget);
+            seen.push(design.cuts());
+            drop(plan);
+            let found = run(&device, &problem, options, &tensors);
+            let beta = tensors.bn_bias.as_ref().unwrap();
+            let error = convt_bn_gap::check::output_error(
+                found.output.view(),
+                expected.output.mapv(f64::from).view(),
+                Some(beta.view()),
+            );
+            assert!(error.unwrap().value <= 1e-7);
+            let (found, expected) = (found.batch_var.unwrap(), expected.batch_var.as_ref().unwrap());
+            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() <= 1e-7 * b));
+        }
+        assert!(seen[0] == 1 && seen[1] > 1 && seen[2] > seen[1], "{seen:?}");
+    });
+}
+
+#[test]
+fn the_same_bits_under_every_schedule() {
+    alone(machine(), || {
+        let device = Device::cuda(0).unwrap();
+        let problem = problem((3, 5, 20, [2, 3, 7], [2, 3, 2]), train());
+        let tensors = Draws::usual(&problem, 8).tensors::<f32>(&problem).unwrap();
+        let first = run(&device, &problem, spectral(Precision::Default), &tensors);
+        for schedule in [Schedule::Reversed, Schedule::Random(1)] {
+            with(|state| state.schedule = schedule);
+            assert_eq!(run(&device, &problem, spectral(Precision::Default), &tensors), first, "{schedule:?}");
+        }
+    });
+}
+
+#[test]
+fn it_is_timed_stage_by_stage_and_gives_all_back() {
+    alone(machine(), || {
+        let device = Device::cuda(0).unwrap();
+        let problem = problem((2, 2, 3, [3, 3, 3], [2, 2, 2]), train());
+        let tensors = Draws::usual(&problem, 1).tensors::<f32>(&problem).unwrap();
+        let mut plan = Plan::new(&problem, &device, spectral(Precision::Default)).unwrap();
+        assert!(matches!(plan.recipe().cuda.unwrap().spectral().unwrap().transform, Transform::Volume { .. }));
+        let measured = plan.measure_on_device(&tensors.as_inputs(), 2).unwrap().unwrap();
+        let names: Vec<_> = measured.stages.iter().map(|stage| stage.name).collect();
+        // So few frequencies are all strict.
+        let expected = ["tap_sums", "dft_volume", "tap_fold_strict", "spectral_energy_strict", "spectral_finish"];
+        assert_eq!(names, expected);
+        assert_eq!((measured.runs_ms.len(), measured.graph_ms.len()), (2, 2));
+        drop((plan, device));
+        assert_eq!(with(|state| state.usage()), Usage::NOTHING);
+    });
+}
+
+#[test]
+fn what_is_not_eligible_is_refused_in_one_sentence() {
+    alone(machine(), || {
+        let device = Device::cuda(0).unwrap();
+        let (problem, _) = of_many_images();
+        let refused = Plan::<f64>::new(&problem, &device, spectral(Precision::Default)).unwrap_err();
+        assert!(matches!(refused, Error::Ineligible(_)) && !refused.is_device_failure(), "{refused}");
+        let small = PlanOptions { workspace_budget: Some(1000), ..spectral(Precision::Default) };
+        let refused = Plan::<f32>::new(&problem, &device, small).unwrap_err().to_string();
+        assert!(refused.contains("one image takes") && refused.contains("1000 are allowed"), "{refused}");
+        let auto = PlanOptions { algorithm: AlgorithmChoice::Auto, ..small };
+        let plan = Plan::<f32>::new(&problem, &device, auto).unwrap();
+        assert_eq!(plan.recipe().reason, "direct: spectral takes more workspace than is allowed");
+    });
+}
