@@ -7,7 +7,7 @@
 //! N real numbers come of D: C_f is component f (f ≤ N/2), S_f component N − f (0 < f < N/2). They are transformed along the
 //! other axes as they are; complex numbers form where all axes are done.
 //!
-//! **Folds.** About the middle, e_j = x[c+j] + x[c−j] meets the cosines and o_j = x[c+j] − x[c−j] the sines (e_0 = x[c]).
+//! **Folds.** About the middle, `e_j = x[c+j] + x[c−j]` meets the cosines and `o_j = x[c+j] − x[c−j]` the sines (`e_0 = x[c]`).
 //! For even N, j and N/2 − j fold once more: e_j ± e_{N/2−j} and o_j ∓ o_{N/2−j}, the upper sign for even f. Where 4 divides
 //! N, sums over even and over odd j give f and N/2 − f at once: C_{N/2−f} = Ce − Co, S_{N/2−f} = So − Se.
 //!

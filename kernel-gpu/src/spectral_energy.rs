@@ -1,4 +1,4 @@
-//! The energies Σ_f |Z_f[b,c]|² of some lines, summed over b: no convolution, no Z in memory.
+//! The energies `Σ_f |Z_f[b,c]|²` of some lines, summed over b: no convolution, no Z in memory.
 //!
 //! ```text
 //! Z_f[b,c] = Σ_ci X_f[b,ci]·W_f[ci,c]                W_{±fp} = V + Σ_q (cos θ_q − 1)·P_q ∓ i·Σ_q sin θ_q·M_q

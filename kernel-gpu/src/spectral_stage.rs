@@ -11,9 +11,9 @@
 //! Each has two buffers, so that a stage is copied (`cp.async`) while the one before is computed. Images past B, channels past
 //! Cin and slots past the row are zeros.
 //!
-//! **Bank conflicts.** Spectra lie as [8 slots][ci][image][2 groups of 4 slots], 16 bytes a group. A warp reads one group of 4 rows of
+//! **Bank conflicts.** Spectra lie as `[8 slots][ci][image][2 groups of 4 slots]`, 16 bytes a group. A warp reads one group of 4 rows of
 //! ci and 8 images with 16-byte loads, 8 lanes at once: 2 images, ci = 0, 2, 4, 6. Rows of 32 bytes put these ci on the same
-//! banks; so the place of a group within its 128 bytes is exchanged by [`swizzle`] of ci.
+//! banks; so the place of a group within its 128 bytes is exchanged by a function of ci.
 
 use cuda_std::async_copy;
 use cuda_std::convert::F16x2;
@@ -278,7 +278,7 @@ impl<'a, const STRICT: bool> Stages<'a, STRICT> {
         Shared::dynamic(0).offset(buffer * self.spectra_words)
     }
 
-    /// The folded taps of a tile of output channels and a tile of ci: [basis][lane] vectors of 4 words (strict: of 8).
+    /// The folded taps of a tile of output channels and a tile of ci: `[basis][lane]` vectors of 4 words (strict: of 8).
     #[inline(always)]
     pub fn taps(&self, buffer: u32, tile: u32, in_tile: u32) -> Shared<u32> {
         let tile = (tile * self.p.tiling.in_tiles + in_tile) * self.p.spectrum.basis() * 128 * Self::WORDS;

@@ -20,13 +20,13 @@
 //! (the planes fo = 0, fr = 0 and fp = 0, on which an input's mean lies), or everywhere on demand, a second word holds what
 //! the first left: those lines are **strict**.
 //!
-//! **Scales.** All are powers of two, so exact. Row (ci, b) is stored as X·2^−e[ci,b] with Σ|x|·2^−e ≤ 2^14; taps as
-//! w·2^(8 − t[ci] − g[c]) with Σ_k|w|·2^−(t+g) ≤ 1. With G = max (e + t), rows times 2^(e + t − G), and energies times
+//! **Scales.** All are powers of two, so exact. Row (ci, b) is stored as `X·2^−e[ci,b]` with Σ|x|·2^−e ≤ 2^14; taps as
+//! `w·2^(8 − t[ci] − g[c])` with Σ_k|w|·2^−(t+g) ≤ 1. With G = max (e + t), rows times 2^(e + t − G), and energies times
 //! 4^(G + g − 8), the true sums come out. e and t are multiples of 8, so that e + t is nearly always the same for all rows.
 
 use crate::conv_shape::ConvShape;
 
-/// e[ci,b] of a volume of zeros: it takes no part in the maximum.
+/// `e[ci,b]` of a volume of zeros: it takes no part in the maximum.
 pub const EMPTY: i32 = -100_000;
 /// log2 of the bound of a stored coefficient.
 pub const ROW_BITS: i32 = 14;
