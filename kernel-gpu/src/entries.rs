@@ -6,8 +6,8 @@ use crate::conv_transpose_moments::device::*;
 use crate::conv_transpose_moments::*;
 use crate::pool_finish::device::*;
 use crate::{
-    batch_norm_reduce, dft_axis, dft_store, dft_volume, pool_finish, spectral_energy, spectral_finish, tap_fold,
-    tap_sums, volume_sums,
+    axis_resample, batch_norm_reduce, dft_axis, dft_store, dft_volume, gram_energy, half_resample, input_scales,
+    line_gram, pool_finish, spectral_finish, tap_moments, tap_spectrum, volume_sums,
 };
 
 /// A kernel that can be run from a pointer to its parameter block.
@@ -36,7 +36,7 @@ macro_rules! entry {
 }
 
 /// All kernels.
-pub const ENTRIES: [Entry; 19] = [
+pub const ENTRIES: [Entry; 22] = [
     entry!(FORM_F32_WIDE.spec, conv_transpose_moments_f32_wide, ConvTransposeMoments<f32>),
     entry!(FORM_F32_NARROW.spec, conv_transpose_moments_f32_narrow, ConvTransposeMoments<f32>),
     entry!(FORM_F32_STRICT_WIDE.spec, conv_transpose_moments_f32_strict_wide, ConvTransposeMoments<f32>),
@@ -47,20 +47,15 @@ pub const ENTRIES: [Entry; 19] = [
     entry!(pool_finish::SPEC_F32, pool_finish_f32, pool_finish::PoolFinish<f32>),
     entry!(pool_finish::SPEC_F64, pool_finish_f64, pool_finish::PoolFinish<f64>),
     entry!(dft_volume::SPEC, dft_volume::device::dft_volume, dft_volume::DftVolume),
-    entry!(tap_sums::SPEC, tap_sums::device::tap_sums, tap_sums::TapSums),
-    entry!(tap_fold::SPEC_PLAIN, tap_fold::device::tap_fold_plain, tap_fold::TapFold),
-    entry!(tap_fold::SPEC_STRICT, tap_fold::device::tap_fold_strict, tap_fold::TapFold),
+    entry!(tap_moments::SPEC, tap_moments::device::tap_moments, tap_moments::TapMoments),
+    entry!(tap_spectrum::SPEC, tap_spectrum::device::tap_spectrum, tap_spectrum::TapSpectrum),
+    entry!(gram_energy::SPEC, gram_energy::device::gram_energy, gram_energy::GramEnergy),
     entry!(spectral_finish::SPEC, spectral_finish::device::spectral_finish, spectral_finish::SpectralFinish),
-    entry!(
-        spectral_energy::SPEC_PLAIN,
-        spectral_energy::device::spectral_energy_plain,
-        spectral_energy::SpectralEnergy
-    ),
-    entry!(
-        spectral_energy::SPEC_STRICT,
-        spectral_energy::device::spectral_energy_strict,
-        spectral_energy::SpectralEnergy
-    ),
+    entry!(input_scales::SPEC, input_scales::device::input_scales, input_scales::InputScales),
+    entry!(line_gram::SPEC_2, line_gram::device::line_gram_2, line_gram::LineGram),
+    entry!(line_gram::SPEC_4, line_gram::device::line_gram_4, line_gram::LineGram),
+    entry!(axis_resample::SPEC, axis_resample::device::axis_resample, axis_resample::AxisResample),
+    entry!(half_resample::SPEC, half_resample::device::half_resample, half_resample::HalfResample),
     entry!(volume_sums::SPEC, volume_sums::device::volume_sums, volume_sums::VolumeSums),
     entry!(dft_axis::SPEC, dft_axis::device::dft_axis, dft_axis::DftAxis),
     entry!(dft_store::SPEC, dft_store::device::dft_store, dft_store::DftStore),

@@ -1,18 +1,27 @@
 //! The GPU kernels of `convt-bn-gap`, and what host and device must agree on about them.
 //!
 //! ```text
-//! input, kernel ──conv_transpose_moments──▶ mean, M2 a (b, c) and slice of positions       z = s·convT(x, w), never stored
-//!               ──batch_norm_reduce───────▶ mean, M2 a (b, c)                              Chan's merge over the slices
-//!               ──pool_finish─────────────▶ output (B, Cout), batch and running statistics
+//! direct    input, kernel ──conv_transpose_moments──▶ mean, M2 a (b, c) and slice of positions    z = s·convT(x, w), never stored
+//!                         ──batch_norm_reduce───────▶ mean, M2 a (b, c)                           Chan's merge over the slices
+//!                         ──pool_finish─────────────▶ output (B, Cout), batch and running statistics
+//!
+//! spectral  input ──dft_volume──▶ X, Σx    X ──line_gram, axis_resample, half_resample, axis_resample──▶ Ĝ    scales: input_scales
+//!           kernel ──tap_moments──▶ Σw      kernel ──tap_spectrum──▶ W
+//!           Ĝ, W ──gram_energy──▶ Σ|Z|² a c
+//!           Σx, Σw, Σ|Z|² ──spectral_finish──▶ output (B, Cout), batch and running statistics
 //! ```
+//!
+//! Volumes too large for `dft_volume` take [`volume_sums`], [`dft_axis`] and [`dft_store`] in its place. What the spectral kernels hand
+//! to each other is described in [`spectrum`] and [`gram_grid`], and why in `docs/spectral.md`.
 //!
 //! One file a kernel. Each holds, from top to bottom: the equation; the `#[repr(C)]` parameter block and the
 //! [`KernelSpec`](cuda_std::launch::KernelSpec); and the device code, which is compiled for the GPU and, unchanged, for the
 //! host's SIMT executor ([`entries`]). The index maps the kernels share are files of their own ([`conv_shape`], [`tap_cursor`], [`tile`], [`work`],
-//! [`moments`]): plain functions, the same on host and device, tested on the host.
+//! [`moments`], [`spectrum`], [`gram_grid`], [`volume_layout`]): plain functions, the same on host and device, tested on the host.
 #![no_std]
 #![cfg_attr(target_arch = "nvptx64", feature(abi_ptx, asm_experimental_arch))]
 
+pub mod axis_resample;
 pub mod batch_norm_reduce;
 pub mod conv_shape;
 pub mod conv_transpose_moments;
@@ -21,18 +30,22 @@ pub mod dft_store;
 pub mod dft_volume;
 #[cfg(not(target_arch = "nvptx64"))]
 pub mod entries;
+pub mod gram_energy;
+pub mod gram_grid;
+pub mod half_resample;
+pub mod input_scales;
+pub mod line_gram;
+pub mod line_gram_stage;
 pub mod moments;
 pub mod pool_finish;
+pub(crate) mod resample_factors;
 pub mod row_transform;
-pub mod spectral_energy;
 pub mod spectral_finish;
-pub mod spectral_products;
-pub mod spectral_stage;
 pub mod spectrum;
 pub mod spectrum_store;
 pub mod tap_cursor;
-pub mod tap_fold;
-pub mod tap_sums;
+pub mod tap_moments;
+pub mod tap_spectrum;
 pub mod tile;
 pub mod volume_layout;
 pub mod volume_sums;

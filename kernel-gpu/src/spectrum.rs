@@ -1,10 +1,10 @@
 //! The spectral way's frequencies: which there are, in which order they are stored, and how 16-bit numbers hold them.
 //!
 //! ```text
-//! σ²[c] = (1/B) Σ_b { (1/P²) Σ_{f≠0} |Z_f[b,c]|² + (m[b,c] − μ[c])² },    Z_f[b,c] = Σ_ci X_f[b,ci]·W_f[ci,c]
+//! X_f[b,ci] = Σ_n x[b,ci,n]·e^(−2πi Σ_a f_a·n_a/N_a),      N = D + K − 1, the output's extents
 //! ```
 //!
-//! with X_f and W_f the transforms of x and w, zero-padded to N = the output's extents (Parseval). The axes are called
+//! of which [`gram_grid`](crate::gram_grid) says what the variance needs. The axes are called
 //! *outer*, *half* and *pair* (0, 1, 2). x is real, so f = (fo, fr, fp) with fr ≤ N1/2 suffice, counted twice unless fr = 0
 //! or 2·fr = N1. A **line** is the fp of one (fo, fr), a **row** the values of one (ci, b). Phases common to all ci do not
 //! change |Z_f|: each axis of x and of w has its origin where that suits.
@@ -16,13 +16,14 @@
 //! 4, 5: fp = ±1   6, 7: fp = ±2   …   up to slots(), a multiple of 8;   f = (0, 0, 0) is stored as 0
 //! ```
 //!
+//! Eight slots lie together, 32 bytes, of all rows one after another; then the next eight.
+//!
 //! **Rounding.** A slot is one word: real part (low half) and imaginary part as f16. Where a few large coefficients decide
 //! (the planes fo = 0, fr = 0 and fp = 0, on which an input's mean lies), or everywhere on demand, a second word holds what
 //! the first left: those lines are **strict**.
 //!
-//! **Scales.** All are powers of two, so exact. Row (ci, b) is stored as `X·2^−e[ci,b]` with Σ|x|·2^−e ≤ 2^14; taps as
-//! `w·2^(8 − t[ci] − g[c])` with Σ_k|w|·2^−(t+g) ≤ 1. With G = max (e + t), rows times 2^(e + t − G), and energies times
-//! 4^(G + g − 8), the true sums come out. e and t are multiples of 8, so that e + t is nearly always the same for all rows.
+//! **Scales.** All are powers of two, so exact. Row (ci, b) is stored as `X·2^−e[ci,b]` with Σ|x|·2^−e ≤ 2^14, e a multiple of 8, so
+//! that it is nearly always the same for all images of a channel.
 
 use crate::conv_shape::ConvShape;
 
@@ -30,9 +31,7 @@ use crate::conv_shape::ConvShape;
 pub const EMPTY: i32 = -100_000;
 /// log2 of the bound of a stored coefficient.
 pub const ROW_BITS: i32 = 14;
-/// log2 of the bound of a stored, transformed tap.
-pub const TAP_BITS: i32 = 8;
-/// Channels in a tile of products, and input channels too.
+/// Channels in a tile of products.
 pub const TILE: u32 = 16;
 
 /// The extents by the roles of their axes. `#[repr(C)]`, part of the parameter blocks.
@@ -70,16 +69,40 @@ impl Spectrum {
         (4 + 2 * self.pairs()).next_multiple_of(8)
     }
 
+    /// Where a line keeps a slot of a row: groups of eight slots, in each all rows.
+    #[inline(always)]
+    pub const fn place(&self, line: u32, row: u32, slot: u32) -> u64 {
+        line as u64 * self.line_words() + (slot / 8 * 8) as u64 * self.rows() as u64 + (8 * row + slot % 8) as u64
+    }
+
+    /// Words of a line.
+    #[inline(always)]
+    pub const fn line_words(&self) -> u64 {
+        self.rows() as u64 * self.slots() as u64
+    }
+
     /// Rows of a line: Cin·B, row ci·B + b.
     #[inline(always)]
     pub const fn rows(&self) -> u32 {
         self.shape.in_channels * self.shape.batch
     }
 
-    /// All lines; line (fo, fr) is fo·half + fr.
+    /// All lines, in the order of (fr, fo).
     #[inline(always)]
     pub const fn lines(&self) -> u32 {
         self.n()[0] * self.half()
+    }
+
+    /// The number of line (fo, fr).
+    #[inline(always)]
+    pub const fn line(&self, fo: u32, fr: u32) -> u32 {
+        fr * self.n()[0] + fo
+    }
+
+    /// (fo, fr) of a line.
+    #[inline(always)]
+    pub const fn frequencies(&self, line: u32) -> (u32, u32) {
+        (rem(line, self.n()[0]), div(line, self.n()[0]))
     }
 
     /// Lines with a second word.
@@ -98,7 +121,7 @@ impl Spectrum {
     #[inline(always)]
     pub const fn strict_index(&self, fo: u32, fr: u32) -> Option<u32> {
         if self.all_strict != 0 {
-            Some(fo * self.half() + fr)
+            Some(self.line(fo, fr))
         } else if fo == 0 {
             Some(fr)
         } else if fr == 0 {
@@ -106,25 +129,6 @@ impl Spectrum {
         } else {
             None
         }
-    }
-
-    /// (fo, fr) of a strict line by its number.
-    #[inline(always)]
-    pub const fn strict_line(&self, index: u32) -> (u32, u32) {
-        if self.all_strict != 0 {
-            (div(index, self.half()), rem(index, self.half()))
-        } else if index < self.half() {
-            (0, index)
-        } else {
-            (index - self.half() + 1, 0)
-        }
-    }
-
-    /// (fo, fr) of a line that is not strict, by its number among those.
-    #[inline(always)]
-    pub const fn plain_line(&self, index: u32) -> (u32, u32) {
-        let width = self.half() - 1;
-        (1 + div(index, width), 1 + rem(index, width))
     }
 
     /// How often the energies of a line with this fr count.
@@ -164,24 +168,6 @@ impl Spectrum {
         }
     }
 
-    /// Pairs of taps ±q along the pair axis; an odd kernel has a centre tap besides.
-    #[inline(always)]
-    pub const fn tap_pairs(&self) -> u32 {
-        self.shape.kernel[2] / 2
-    }
-
-    /// Real numbers a folded tap: the sum over the taps (re, im), then of each pair sum (re, im) and difference (re, im).
-    #[inline(always)]
-    pub const fn basis(&self) -> u32 {
-        2 + 4 * self.tap_pairs()
-    }
-
-    /// Tiles of 16 input channels.
-    #[inline(always)]
-    pub const fn in_tiles(&self) -> u32 {
-        self.shape.in_channels.div_ceil(TILE)
-    }
-
     /// Where the twiddles of an axis start, in entries (cos, sin): axis a has 2·N_a of them, of the angles π·m/N_a.
     #[inline(always)]
     pub const fn twiddle_offset(&self, axis: u32) -> u32 {
@@ -208,6 +194,12 @@ pub(crate) const fn div(a: u32, b: u32) -> u32 {
         None => 0,
     }
 }
+/// a / b and a mod b by one division without a branch; b = 0, which the host refuses, counts as 1.
+#[inline(always)]
+pub(crate) const fn div_rem(a: u32, b: u32) -> (u32, u32) {
+    let quotient = a / if b == 0 { 1 } else { b };
+    (quotient, a - quotient * b)
+}
 /// a mod b, and 0 for b = 0.
 #[inline(always)]
 pub(crate) const fn rem(a: u32, b: u32) -> u32 {
@@ -221,7 +213,6 @@ pub(crate) const fn rem(a: u32, b: u32) -> u32 {
 mod tests {
     extern crate std;
     use std::vec;
-    use std::vec::Vec;
 
     use super::*;
 
@@ -248,16 +239,17 @@ mod tests {
     fn every_line_is_strict_or_not() {
         for (input, all) in [([5, 6, 7], 0), ([1, 6, 7], 0), ([5, 1, 7], 0), ([5, 6, 7], 1), ([1, 1, 1], 0)] {
             let s = spectrum(input, [1, 1, 1], all);
-            let strict: Vec<_> = (0..s.strict_lines()).map(|i| s.strict_line(i)).collect();
-            let plain: Vec<_> = (0..s.plain_lines()).map(|i| s.plain_line(i)).collect();
-            for (i, &(fo, fr)) in strict.iter().enumerate() {
-                assert_eq!(s.strict_index(fo, fr), Some(i as u32));
+            let mut strict = vec![false; s.strict_lines() as usize];
+            let mut plain = 0;
+            for line in 0..s.lines() {
+                let (fo, fr) = s.frequencies(line);
+                assert!(fo < s.n()[0] && fr < s.half() && s.line(fo, fr) == line);
+                match s.strict_index(fo, fr) {
+                    Some(index) => assert!(!std::mem::replace(&mut strict[index as usize], true)),
+                    None => plain += 1,
+                }
             }
-            assert!(plain.iter().all(|&(fo, fr)| s.strict_index(fo, fr).is_none()));
-            let mut all: Vec<_> = strict.into_iter().chain(plain).collect();
-            all.sort();
-            let expected: Vec<_> = (0..s.n()[0]).flat_map(|fo| (0..s.half()).map(move |fr| (fo, fr))).collect();
-            assert_eq!(all, expected);
+            assert!(strict.iter().all(|&seen| seen) && plain == s.plain_lines());
         }
     }
 
@@ -266,7 +258,7 @@ mod tests {
         let shape = ConvShape { batch: 16, in_channels: 64, out_channels: 128, input: [16, 32, 32], kernel: [5, 5, 5] };
         let s = Spectrum { shape, all_strict: 0 };
         assert_eq!((s.n(), s.half(), s.lines(), s.strict_lines()), ([20, 36, 36], 19, 380, 38));
-        assert_eq!((s.pairs(), s.slots(), s.rows(), s.basis(), s.in_tiles()), (17, 40, 1024, 10, 4));
+        assert_eq!((s.pairs(), s.slots(), s.rows()), (17, 40, 1024));
         let total: f32 = (0..s.half()).map(|fr| s.weight(fr)).sum();
         assert_eq!(total, 36.0);
     }

@@ -111,8 +111,8 @@ pub mod device {
         /// The unit of the lines (±fo, fr).
         #[inline(always)]
         pub fn new(spectrum: &'a Spectrum, store: Store, (fo, fr): (u32, u32), unit: Unit) -> Self {
-            let units = spectrum.half() as u64 * spectrum.rows() as u64 * (spectrum.slots() / 2) as u64;
-            let line = pairs(store.high).offset(place(spectrum, store.row, fr, unit));
+            let units = spectrum.line_words() / 2;
+            let line = pairs(store.high).offset(place(spectrum, store.row, spectrum.line(0, fr), unit));
             let lines = [line.offset(fo as u64 * units), line.offset((spectrum.n()[0] - fo) as u64 * units)];
             let strict = spectrum.all_strict != 0 || fr == 0;
             Self { spectrum, store, fo, fr, unit, lines, stride: 8 * units, strict }
@@ -169,7 +169,7 @@ pub mod device {
     /// Where a unit of a row of a line lies, in units.
     #[inline(always)]
     fn place(spectrum: &Spectrum, row: u32, line: u32, unit: Unit) -> u64 {
-        (line as u64 * spectrum.rows() as u64 + row as u64) * (spectrum.slots() / 2) as u64 + unit.index as u64
+        spectrum.place(line, row, 2 * unit.index) / 2
     }
 
     /// A coefficient as a word.

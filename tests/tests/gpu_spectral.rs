@@ -61,7 +61,7 @@ fn a_batch_in_pieces_is_the_whole() {
         let options = PlanOptions { workspace_budget: Some(budget), ..options };
         let plan = Plan::<f32>::new(&problem, &device, options).unwrap();
         let design = *plan.recipe().cuda.unwrap().spectral().unwrap();
-        assert!(design.plain.lines > 0 && plan.workspace_bytes() <= budget);
+        assert!(design.spectrum.plain_lines() > 0 && plan.workspace_bytes() <= budget);
         cuts.push(design.cuts());
         drop(plan);
         let found = run(&device, &problem, options, &tensors);
@@ -69,7 +69,9 @@ fn a_batch_in_pieces_is_the_whole() {
         let error = check::output_error(found.output.view(), of.view(), Some(beta.view())).unwrap();
         assert!(error.value <= 1e-7, "{cuts:?}: {error:?}");
         let (found, expected) = (found.batch_var.unwrap(), expected.batch_var.as_ref().unwrap());
-        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() <= 1e-7 * b), "{cuts:?}");
+        // Sums of f32 in another order: four roundings.
+        let difference = found.iter().zip(expected).map(|(a, b)| (a / b - 1.0).abs()).fold(0.0, f64::max);
+        assert!(difference <= 4.8e-7, "{cuts:?}: {difference:e}");
     }
     assert!(cuts[0] == 1 && cuts[1] > 1 && cuts[2] > cuts[1], "{cuts:?}");
 }

@@ -7,16 +7,20 @@ use std::collections::BTreeSet;
 
 use cuda_builder::{Manifest, ptx};
 use cuda_std::launch::KernelSpec;
+use kernel_gpu::axis_resample::{self, AxisResample};
 use kernel_gpu::batch_norm_reduce::{self, BatchNormReduce};
 use kernel_gpu::conv_transpose_moments::{self as conv, ConvTransposeMoments};
 use kernel_gpu::dft_axis::{self, DftAxis};
 use kernel_gpu::dft_store::{self, DftStore};
 use kernel_gpu::dft_volume::{self, DftVolume};
+use kernel_gpu::gram_energy::{self, GramEnergy};
+use kernel_gpu::half_resample::{self, HalfResample};
+use kernel_gpu::input_scales::{self, InputScales};
+use kernel_gpu::line_gram::{self, LineGram};
 use kernel_gpu::pool_finish::{self, PoolFinish};
-use kernel_gpu::spectral_energy::{self, SpectralEnergy};
 use kernel_gpu::spectral_finish::{self, SpectralFinish};
-use kernel_gpu::tap_fold::{self, TapFold};
-use kernel_gpu::tap_sums::{self, TapSums};
+use kernel_gpu::tap_moments::{self, TapMoments};
+use kernel_gpu::tap_spectrum::{self, TapSpectrum};
 use kernel_gpu::volume_sums::{self, VolumeSums};
 
 const MANIFEST: &str = include_str!("../../host/ptx/manifest.json");
@@ -49,15 +53,18 @@ fn kernels() -> Vec<Launched> {
         launched::<BatchNormReduce>(batch_norm_reduce::SPEC),
         launched::<PoolFinish<f32>>(pool_finish::SPEC_F32),
         launched::<PoolFinish<f64>>(pool_finish::SPEC_F64),
-        launched::<TapSums>(tap_sums::SPEC),
+        launched::<TapMoments>(tap_moments::SPEC),
+        launched::<TapSpectrum>(tap_spectrum::SPEC),
         launched::<DftVolume>(dft_volume::SPEC),
         launched::<VolumeSums>(volume_sums::SPEC),
         launched::<DftAxis>(dft_axis::SPEC),
         launched::<DftStore>(dft_store::SPEC),
-        launched::<TapFold>(tap_fold::SPEC_PLAIN),
-        launched::<TapFold>(tap_fold::SPEC_STRICT),
-        launched::<SpectralEnergy>(spectral_energy::SPEC_PLAIN),
-        launched::<SpectralEnergy>(spectral_energy::SPEC_STRICT),
+        launched::<InputScales>(input_scales::SPEC),
+        launched::<LineGram>(line_gram::SPEC_2),
+        launched::<LineGram>(line_gram::SPEC_4),
+        launched::<AxisResample>(axis_resample::SPEC),
+        launched::<HalfResample>(half_resample::SPEC),
+        launched::<GramEnergy>(gram_energy::SPEC),
         launched::<SpectralFinish>(spectral_finish::SPEC),
     ];
     kernels.sort_by_key(|kernel| kernel.spec.name);
@@ -131,7 +138,7 @@ fn every_form_is_among_the_kernels() {
         let same = kernels.iter().filter(|kernel| kernel.spec == form.spec).count();
         assert_eq!(same, 1, "{}", form.spec.name);
     }
-    assert_eq!(kernels.len(), conv::FORMS.len() + 13);
+    assert_eq!(kernels.len(), conv::FORMS.len() + 16);
 }
 
 /// Each kind of disagreement is found: the comparison above can fail.

@@ -75,7 +75,7 @@ impl Direct {
     /// The tensors hold what the problem says, in elements of type `T`, for which this way was designed; nothing else uses
     /// them or this until the stream has passed this point.
     pub(super) unsafe fn launch<T: Element>(&mut self, target: &Target<'_>, after: After<'_>) -> Result<(), CudaError> {
-        let Target { problem, tensors, device, stream, bound } = *target;
+        let Target { problem, tensors, device, stream, bound, branch: _ } = *target;
         let positions = self.design.shape.positions();
         let parameters = ConvTransposeMoments::<T> {
             input: Global::from_address(tensors.input),

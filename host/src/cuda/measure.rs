@@ -48,7 +48,7 @@ impl<T: Element> CudaPlan<T> {
                 events.record(stream, &bound)
             };
             // SAFETY: the staged tensors have the problem's lengths, and the plan's own stream orders everything.
-            unsafe { self.launch(&tensors, stream, &bound, &mut after)? };
+            unsafe { self.launch(&tensors, stream, &bound, Some(&mut after))? };
             stream.synchronize("waiting for the measured run", &bound)?;
             if run > 0 {
                 for ((name, _), times) in costs.iter().zip(&mut times) {
@@ -81,7 +81,7 @@ impl<T: Element> CudaPlan<T> {
         let (device, stream) = (self.device().clone(), self.stream());
         let graph = Graph::capture(&device, bound, |captured| {
             // SAFETY: as for a run; the graph is launched in this function alone, on the plan's own stream.
-            unsafe { self.launch(tensors, captured, bound, &mut |_| Ok(())) }
+            unsafe { self.launch(tensors, captured, bound, None) }
         })?;
         let mut times = Vec::with_capacity(runs);
         for run in 0..=runs {

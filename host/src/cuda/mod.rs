@@ -4,7 +4,9 @@
 //! type. Each kernel has one file, which holds its only launch. Every call of the driver happens while the device's
 //! primary context is current on the thread, proven by a `Bound`; the caller's context is put back.
 
+mod axis_resample;
 mod batch_norm_reduce;
+mod branch;
 mod conv_transpose_moments;
 mod device;
 mod dft_axis;
@@ -12,20 +14,24 @@ mod dft_store;
 mod dft_volume;
 mod direct;
 mod error;
+mod gram;
+mod gram_energy;
 mod graph;
+mod half_resample;
+mod input_scales;
+mod line_gram;
 mod measure;
 mod memory;
 mod module;
 mod plan;
 mod pool_finish;
 mod spectral;
-mod spectral_energy;
 mod spectral_finish;
 mod staging;
 mod stream;
 mod tables;
-mod tap_fold;
-mod tap_sums;
+mod tap_moments;
+mod tap_spectrum;
 mod transform;
 mod volume_sums;
 

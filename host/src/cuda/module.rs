@@ -69,11 +69,6 @@ unsafe impl<P> Send for Kernel<P> {}
 unsafe impl<P> Sync for Kernel<P> {}
 
 impl<P: Copy> Kernel<P> {
-    /// What it asks of its launch.
-    pub(super) fn spec(&self) -> &KernelSpec {
-        &self.spec
-    }
-
     /// Puts the kernel on `stream` with `blocks` blocks.
     ///
     /// # Safety

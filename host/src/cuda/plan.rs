@@ -8,6 +8,7 @@
 
 use cust::sys;
 
+use super::branch::Branch;
 use super::device::{Bound, CudaDevice};
 use super::direct::Direct;
 use super::error::{CudaError, check};
@@ -47,6 +48,8 @@ pub struct CudaPlan<T: Element> {
     recipe: CudaRecipe,
     // Fields are dropped in order: the stream goes while `device` still retains the context that it is of.
     stream: OwnStream,
+    /// For the way that has launches which need not wait for each other.
+    branch: Option<Branch>,
     device: CudaDevice,
     way: Way,
     staging: Option<Staging<T>>,
@@ -73,6 +76,8 @@ pub(super) struct Target<'a> {
     pub(super) tensors: &'a DeviceTensors,
     pub(super) device: &'a CudaDevice,
     pub(super) stream: RawStream,
+    /// Where launches that need not wait for each other may be beside them; none where each is to be timed alone.
+    pub(super) branch: Option<&'a Branch>,
     pub(super) bound: &'a Bound<'a>,
 }
 
@@ -110,7 +115,19 @@ impl<T: Element> CudaPlan<T> {
                 Way::Spectral(Box::new(Spectral::new(spectral, device, stream.raw(), &bound)?))
             }
         };
-        Ok(Self { problem: problem.clone(), recipe: *recipe, device: device.clone(), way, stream, staging: None })
+        let branch = match way {
+            Way::Direct(_) => None,
+            Way::Spectral(_) => Some(Branch::new(device, &bound)?),
+        };
+        Ok(Self {
+            problem: problem.clone(),
+            recipe: *recipe,
+            device: device.clone(),
+            way,
+            stream,
+            branch,
+            staging: None,
+        })
     }
 
     /// Bytes of device memory for tensors given as host arrays: allocated by the first [`Self::run`].
@@ -128,7 +145,7 @@ impl<T: Element> CudaPlan<T> {
         let stream = self.stream.raw();
         let launched = self.stage(inputs, &bound).and_then(|tensors| {
             // SAFETY: the staging arrays have the problem's lengths, and `stream` orders all their uses.
-            unsafe { self.launch(&tensors, stream, &bound, &mut |_| Ok(())) }
+            unsafe { self.launch(&tensors, stream, &bound, None) }
         });
         if launched.is_err() {
             // Page-locked inputs may still be on their way: they are the caller's again when this returns.
@@ -152,7 +169,7 @@ impl<T: Element> CudaPlan<T> {
         let device = self.device.clone();
         let bound = device.bind()?;
         // SAFETY: the caller's promise.
-        unsafe { self.launch(tensors, stream, &bound, &mut |_| Ok(())) }
+        unsafe { self.launch(tensors, stream, &bound, None) }
     }
 
     /// Refuses addresses that the device cannot reach, which would lose the context: plain host memory above all.
@@ -229,7 +246,8 @@ impl<T: Element> CudaPlan<T> {
         }
     }
 
-    /// All kernels on `stream`; `after` is called behind each.
+    /// All kernels on `stream`, or beside it and joined with it again. With an `after`, which is called behind each, all are on
+    /// `stream`.
     ///
     /// # Safety
     /// As [`Self::run_device`].
@@ -238,9 +256,11 @@ impl<T: Element> CudaPlan<T> {
         tensors: &DeviceTensors,
         stream: RawStream,
         bound: &Bound<'_>,
-        after: After<'_>,
+        after: Option<After<'_>>,
     ) -> Result<(), Error> {
-        let target = Target { problem: &self.problem, tensors, device: &self.device, stream, bound };
+        let (branch, mut nothing) = (self.branch.as_ref().filter(|_| after.is_none()), |_| Ok(()));
+        let after = after.unwrap_or(&mut nothing);
+        let target = Target { problem: &self.problem, tensors, device: &self.device, stream, branch, bound };
         let launched = match &mut self.way {
             // SAFETY: the caller's promise; running statistics are not null where the problem has them
             // (`check_addresses`, or staging).

@@ -1,67 +1,55 @@
-//! The spectral way on a GPU: its kernels, its memory, and the order of its launches.
+//! The spectral way on a GPU: its memory, and the order of its launches.
 //!
 //! ```text
-//! tap_sums
+//! fork ─▶ tap_moments, and the taps' spectrum where it is held whole            beside:
 //! for each cut of the batch:
 //!     the transform of x: see `transform`
-//!     for each chunk of plain, then of strict lines:  tap_fold_*  spectral_energy_*
-//! spectral_finish
+//!     the energies: see `gram`                                      join before the first that meet the taps
+//! spectral_finish                                                   join at the latest
 //! ```
 //!
-//! Folded taps of which one chunk holds all lines are made in the first cut and kept for the others. In eval mode with running
-//! statistics the sums are all that is needed, and nothing is folded.
+//! What the taps alone decide is made on a stream of the plan's own ([`branch`](super::branch)) while x is transformed. Stages that
+//! are timed are all on the caller's.
+//!
+//! In eval mode with running statistics the sums are all that is needed, and there are no energies.
 
 use cuda_std::global::{Global, GlobalMut};
-use kernel_gpu::spectral_energy::{self as energy, SpectralEnergy};
 use kernel_gpu::spectral_finish::{self as finish, SpectralFinish};
 use kernel_gpu::spectrum::Spectrum;
-use kernel_gpu::tap_fold::{self as fold, TapFold};
-use kernel_gpu::tap_sums::{self as sums, TapSums};
+use kernel_gpu::tap_moments::{self as moments, TapMoments};
 
+use super::branch::Fork;
 use super::device::{Bound, CudaDevice};
 use super::error::CudaError;
+use super::gram::{Gram, Sources};
 use super::memory::DeviceArray;
 use super::module::Kernel;
 use super::plan::{After, Target, WORKSPACE};
 use super::stream::RawStream;
 use super::transform::{InputTransform, Places};
-use super::{pool_finish, spectral_energy, spectral_finish, tables, tap_fold, tap_sums};
+use super::{pool_finish, spectral_finish, tables, tap_moments};
 use crate::Error;
-use crate::plan::{Cost, CudaSpectral, Products};
+use crate::plan::{Cost, CudaSpectral};
 
 /// A plan's kernels and memory.
 pub(super) struct Spectral {
     design: CudaSpectral,
-    kernels: Kernels,
-    transform: InputTransform,
-    memory: Memory,
-}
-
-struct Kernels {
-    tap_sums: Kernel<TapSums>,
-    /// Plain, strict.
-    fold: [Kernel<TapFold>; 2],
-    energy: [Kernel<SpectralEnergy>; 2],
+    tap_moments: Kernel<TapMoments>,
     finish: Kernel<SpectralFinish>,
+    transform: InputTransform,
+    gram: Option<Gram>,
+    memory: Memory,
 }
 
 /// What the kernels read and hand to each other: the arrays of [`SpectralLengths`](crate::plan::SpectralLengths).
 struct Memory {
     twiddles: DeviceArray<f32>,
-    /// Plain, strict, as the other pairs.
-    coefficients: [DeviceArray<u32>; 2],
     high: DeviceArray<u32>,
     low: DeviceArray<u32>,
     input_sum: DeviceArray<f64>,
     row_exponent: DeviceArray<i32>,
-    tap_parts: DeviceArray<f32>,
     tap_sum: DeviceArray<f64>,
-    tap_norm: DeviceArray<f32>,
-    tap_exponent: DeviceArray<i32>,
     channel_exponent: DeviceArray<i32>,
-    folded: [DeviceArray<u32>; 2],
-    folded_low: DeviceArray<u32>,
-    energy: DeviceArray<f64>,
     mean: DeviceArray<f64>,
     m2: DeviceArray<f64>,
     batch_mean: DeviceArray<f64>,
@@ -77,17 +65,21 @@ impl Spectral {
         bound: &Bound<'_>,
     ) -> Result<Self, Error> {
         let mut memory = Memory::new(design, device, bound)?;
+        let mut gram = None;
         if design.energies {
             memory.twiddles.upload(&tables::twiddles(&design.spectrum)?, stream, bound)?;
-            for (array, kind) in memory.coefficients.iter_mut().zip([&design.plain, &design.strict]) {
-                if kind.lines > 0 {
-                    array.upload(&tables::coefficients(&design.spectrum, kind.is_strict)?, stream, bound)?;
-                }
-            }
+            gram = Some(Gram::new(design, device, stream, bound)?);
         }
         stream.synchronize("copying the tables", bound)?;
-        let transform = InputTransform::new(design, device, bound)?;
-        Ok(Self { design: *design, kernels: Kernels::find(device, bound)?, transform, memory })
+        let (kernels, shared) = (device.kernels(), device.facts().shared_memory);
+        Ok(Self {
+            design: *design,
+            tap_moments: kernels.find(moments::SPEC, shared, bound)?,
+            finish: kernels.find(finish::SPEC, shared, bound)?,
+            transform: InputTransform::new(design, device, bound)?,
+            gram,
+            memory,
+        })
     }
 
     /// The batch's mean and variance.
@@ -98,16 +90,9 @@ impl Spectral {
     /// The stages and their costs.
     pub(super) fn stages(&self) -> Vec<(&'static str, Cost)> {
         let costs = self.design.costs();
-        let mut stages = vec![(tap_sums::STAGE, costs.tap_sums)];
+        let mut stages = vec![(tap_moments::STAGE, costs.tap_moments)];
         stages.extend(self.transform.stages(&self.design));
-        if self.design.energies {
-            for (i, kind) in [&self.design.plain, &self.design.strict].into_iter().enumerate() {
-                if kind.lines > 0 {
-                    stages.push((tap_fold::STAGES[i], costs.folds[i]));
-                    stages.push((spectral_energy::STAGES[i], costs.energies[i]));
-                }
-            }
-        }
+        stages.extend(self.gram.iter().flat_map(Gram::stages));
         stages.push((spectral_finish::STAGE, costs.finish));
         stages
     }
@@ -118,33 +103,34 @@ impl Spectral {
     /// The tensors hold what the problem says, in f32, for which this way was designed; nothing else uses them or this until the
     /// stream has passed this point.
     pub(super) unsafe fn launch(&mut self, target: &Target<'_>, after: After<'_>) -> Result<(), CudaError> {
-        // SAFETY: the caller's promise, here and below: each stage uses the tensors and this memory, in the stream's order.
-        unsafe { self.sum_taps(target)? };
-        after(tap_sums::STAGE)?;
-        let (mut first_part, images) = (0, self.design.images.max(1));
+        let sources = Sources {
+            high: self.memory.high.global_mut(),
+            low: self.memory.low.global(),
+            row_exponent: self.memory.row_exponent.global(),
+            channel_exponent: self.memory.channel_exponent.global(),
+        };
+        let mut fork = Fork::of(target)?;
+        let beside = Target { stream: fork.stream(), ..*target };
+        // SAFETY: the caller's promise, here and below: each stage uses the tensors and this memory, in the stream's order; what is
+        // beside it reads the taps alone, and writes what nothing else uses before the join.
+        unsafe { self.sum_taps(&beside)? };
+        after(tap_moments::STAGE)?;
+        if let Some(gram) = &mut self.gram {
+            // SAFETY: as above; the channels' exponents are written.
+            unsafe { gram.prepare(&beside, &sources, after)? };
+        }
+        let (mut parts, images) = (0, self.design.images.max(1));
         for first in (0..self.design.spectrum.shape.batch).step_by(images as usize) {
             let cut = self.design.cut(first);
             // SAFETY: as above; first < B.
             unsafe { self.transform(target, first, &cut, after)? };
-            if !self.design.energies {
-                continue;
-            }
-            for kind in [self.design.plain, self.design.strict] {
-                for (first_line, lines) in kind.chunks() {
-                    let index = usize::from(kind.is_strict);
-                    if first == 0 || !kind.is_whole() {
-                        // SAFETY: as above; the lines are of this kind, and one chunk.
-                        unsafe { self.fold(target, &kind, first_line, lines)? };
-                        after(tap_fold::STAGES[index])?;
-                    }
-                    // SAFETY: as above; their taps were folded just now, or in the first cut.
-                    unsafe { self.multiply(target, &kind, &cut, first_line, lines, first_part)? };
-                    after(spectral_energy::STAGES[index])?;
-                    first_part += kind.parts(lines, &cut);
-                }
+            if let Some(gram) = &mut self.gram {
+                // SAFETY: as above; the cut's spectra and exponents are written.
+                parts = unsafe { gram.launch(target, &cut, &sources, (&mut fork, parts), after)? };
             }
         }
-        debug_assert_eq!(first_part, self.design.parts());
+        debug_assert_eq!(parts, self.design.parts());
+        fork.join()?;
         // SAFETY: as above.
         unsafe { self.finish(target)? };
         after(spectral_finish::STAGE)
@@ -154,16 +140,14 @@ impl Spectral {
     /// As [`Self::launch`].
     unsafe fn sum_taps(&mut self, target: &Target<'_>) -> Result<(), CudaError> {
         let memory = &mut self.memory;
-        let parameters = TapSums {
+        let parameters = TapMoments {
             kernel: Global::from_address(target.tensors.kernel),
             sum: memory.tap_sum.global_mut(),
-            norm: memory.tap_norm.global_mut(),
-            exponent: memory.tap_exponent.global_mut(),
-            parts: memory.tap_parts.global_mut(),
-            spectrum: self.design.spectrum,
+            channel_exponent: memory.channel_exponent.global_mut(),
+            grid: self.design.spectrum.grid(),
         };
         // SAFETY: the kernel is the caller's promise; the outputs have the lengths of `CudaSpectral::lengths`.
-        unsafe { tap_sums::launch(&self.kernels.tap_sums, &parameters, target.stream, target.bound) }
+        unsafe { tap_moments::launch(&self.tap_moments, &parameters, target.stream, target.bound) }
     }
 
     /// The spectra of the cut that begins at image `first`.
@@ -191,71 +175,6 @@ impl Spectral {
         unsafe { self.transform.launch(target, cut, &places, after) }
     }
 
-    /// The taps of one chunk of lines, folded.
-    ///
-    /// # Safety
-    /// As [`Self::launch`]; the chunk is one of the kind's.
-    unsafe fn fold(
-        &mut self,
-        target: &Target<'_>,
-        kind: &Products,
-        first_line: u32,
-        lines: u32,
-    ) -> Result<(), CudaError> {
-        let (memory, index) = (&mut self.memory, usize::from(kind.is_strict));
-        let parameters = TapFold {
-            parts: memory.tap_parts.global(),
-            twiddles: memory.twiddles.global(),
-            norm: memory.tap_norm.global(),
-            tap_exponent: memory.tap_exponent.global(),
-            channel_exponent: memory.channel_exponent.global_mut(),
-            folded: memory.folded[index].global_mut(),
-            folded_low: memory.folded_low.global_mut(),
-            spectrum: self.design.spectrum,
-            first_line,
-            lines,
-            channel_tiles: kind.channel_tiles,
-        };
-        // SAFETY: `tap_sums` wrote the parts, norms and exponents; the outputs hold a chunk of this kind.
-        unsafe { tap_fold::launch(&self.kernels.fold[index], kind.is_strict, &parameters, target.stream, target.bound) }
-    }
-
-    /// The energies of one chunk of lines and one cut.
-    ///
-    /// # Safety
-    /// As [`Self::launch`]; the cut's spectra and the chunk's folded taps are written before; the parts from `first_part` on
-    /// are this launch's.
-    unsafe fn multiply(
-        &mut self,
-        target: &Target<'_>,
-        kind: &Products,
-        cut: &Spectrum,
-        first_line: u32,
-        lines: u32,
-        first_part: u64,
-    ) -> Result<(), CudaError> {
-        let (memory, index) = (&mut self.memory, usize::from(kind.is_strict));
-        let parameters = SpectralEnergy {
-            high: memory.high.global(),
-            low: memory.low.global(),
-            folded: memory.folded[index].global(),
-            folded_low: memory.folded_low.global(),
-            coefficients: memory.coefficients[index].global(),
-            row_exponent: memory.row_exponent.global(),
-            tap_exponent: memory.tap_exponent.global(),
-            channel_exponent: memory.channel_exponent.global(),
-            energy: memory.energy.global_mut(),
-            spectrum: *cut,
-            first_line,
-            lines,
-            first_part,
-            tiling: kind.tiling,
-        };
-        let (kernel, processors) = (&self.kernels.energy[index], target.device.facts().multiprocessors);
-        // SAFETY: the caller's promise; the energies hold the parts of all launches.
-        unsafe { spectral_energy::launch(kernel, kind, processors, &parameters, target.stream, target.bound) }
-    }
-
     /// # Safety
     /// As [`Self::launch`].
     unsafe fn finish(&mut self, target: &Target<'_>) -> Result<(), CudaError> {
@@ -265,7 +184,7 @@ impl Spectral {
         let parameters = SpectralFinish {
             input_sum: memory.input_sum.global(),
             tap_sum: memory.tap_sum.global(),
-            energy: memory.energy.global(),
+            energy: self.gram.as_ref().map_or(Global::null(), Gram::energy),
             parts: self.design.parts(),
             in_channels: self.design.spectrum.shape.in_channels,
             finish: pool_finish::parameters::<f32>(target.problem, target.tensors, moments, statistics),
@@ -274,23 +193,7 @@ impl Spectral {
         };
         // SAFETY: the tensors are the caller's promise; all else is written before, and has the lengths of
         // `CudaSpectral::lengths`.
-        unsafe { spectral_finish::launch(&self.kernels.finish, &parameters, target.stream, target.bound) }
-    }
-}
-
-impl Kernels {
-    fn find(device: &CudaDevice, bound: &Bound<'_>) -> Result<Self, CudaError> {
-        let shared = device.facts().shared_memory;
-        let kernels = device.kernels();
-        Ok(Self {
-            tap_sums: kernels.find(sums::SPEC, shared, bound)?,
-            fold: [kernels.find(fold::SPEC_PLAIN, shared, bound)?, kernels.find(fold::SPEC_STRICT, shared, bound)?],
-            energy: [
-                kernels.find(energy::SPEC_PLAIN, shared, bound)?,
-                kernels.find(energy::SPEC_STRICT, shared, bound)?,
-            ],
-            finish: kernels.find(finish::SPEC, shared, bound)?,
-        })
+        unsafe { spectral_finish::launch(&self.finish, &parameters, target.stream, target.bound) }
     }
 }
 
@@ -309,20 +212,13 @@ impl Memory {
         let integers = |len| array::<i32>(len, device, bound);
         let floats = |len| array::<f32>(len, device, bound);
         Ok(Self {
-            twiddles: floats(lengths.twiddles)?,
-            coefficients: [words(lengths.coefficients[0])?, words(lengths.coefficients[1])?],
+            twiddles: floats(lengths.twiddles[0])?,
             high: words(lengths.high)?,
             low: words(lengths.low)?,
             input_sum: doubles(lengths.input_sum)?,
             row_exponent: integers(lengths.row_exponent)?,
-            tap_parts: floats(lengths.tap_parts)?,
             tap_sum: doubles(lengths.tap_sum)?,
-            tap_norm: floats(lengths.tap_sum)?,
-            tap_exponent: integers(lengths.tap_exponent)?,
             channel_exponent: integers(lengths.channel_exponent)?,
-            folded: [words(lengths.folded[0])?, words(lengths.folded[1])?],
-            folded_low: words(lengths.folded_low)?,
-            energy: doubles(lengths.energy)?,
             mean: doubles(lengths.moments)?,
             m2: doubles(lengths.moments)?,
             batch_mean: doubles(lengths.statistics)?,

@@ -2,8 +2,9 @@
 
 use std::f64::consts::PI;
 
-use cuda_std::convert::F16;
+use kernel_gpu::gram_grid::Grid;
 use kernel_gpu::spectrum::Spectrum;
+use kernel_gpu::{axis_resample, half_resample, line_gram};
 
 use crate::Error;
 use crate::memory;
@@ -35,54 +36,96 @@ fn cos_sin(m: u32, n: u32) -> (f64, f64) {
     }
 }
 
-/// The pairs' coefficients, as [`coefficient_words`](kernel_gpu::spectral_energy::coefficient_words) says, of all groups.
-pub(super) fn coefficients(spectrum: &Spectrum, is_strict: bool) -> Result<Vec<u32>, Error> {
-    let groups = spectrum.slots() / 4;
-    let words = groups as usize * kernel_gpu::spectral_energy::coefficient_words(spectrum, is_strict) as usize;
-    let mut table = memory::try_with_capacity("the table of coefficients", words)?;
-    for group in 0..groups {
-        for q in 0..spectrum.tap_pairs() {
-            for pair in 0..2 {
-                let (a, b) = match frequency(spectrum, group, pair) {
-                    Some(fp) => coefficient(spectrum, fp, q),
-                    None => (0.0, 0.0),
-                };
-                if is_strict {
-                    table.extend([(a as f32).to_bits(), (b as f32).to_bits()]);
-                } else {
-                    table.extend(twice(a).into_iter().chain(twice(b)));
-                }
-            }
+/// (cos, sin)(π·m/M_a), m < 2·M_a, of each axis of the grid, as [`Grid::twiddle_offset`] says.
+pub(super) fn grid_twiddles(grid: &Grid) -> Result<Vec<f32>, Error> {
+    let mut table = memory::try_with_capacity("the table of the grid's twiddles", 2 * grid.twiddles() as usize)?;
+    for m in grid.m() {
+        for i in 0..2 * m {
+            let (cos, sin) = cos_sin(i, m);
+            table.extend([cos as f32, sin as f32]);
         }
     }
     Ok(table)
 }
 
-/// The fp of a pair of slots, if there is one.
-fn frequency(spectrum: &Spectrum, group: u32, pair: u32) -> Option<u32> {
-    let n = spectrum.n()[2];
-    match (group, pair) {
-        (0, 0) => Some(0),
-        (0, _) => n.is_multiple_of(2).then_some(n / 2),
-        _ => Some(2 * group - 1 + pair).filter(|&fp| fp <= spectrum.pairs()),
+/// cos and sin of the lags along the pair axis, as [`line_gram::coefficient`] says.
+pub(super) fn lag_coefficients(spectrum: &Spectrum) -> Result<Vec<f32>, Error> {
+    let (lags, n) = (line_gram::lags(spectrum.shape.kernel[2]), spectrum.n()[2]);
+    let length = line_gram::coefficients(spectrum, lags);
+    let mut table = memory::try_with_capacity("the table of coefficients", length as usize)?;
+    table.extend((0..length).map(|index| match line_gram::coefficient(spectrum, lags, index) {
+        Some((l, fp)) => {
+            let (cos, sin) = cos_sin((2 * u64::from(l) * u64::from(fp) % (2 * u64::from(n))) as u32, n);
+            (if index / lags % 2 == 1 { sin } else { cos }) as f32
+        }
+        None => 0.0,
+    }));
+    Ok(table)
+}
+
+/// From N0 frequencies to M0 points of the grid.
+pub(super) fn outer_matrix(spectrum: &Spectrum) -> Result<Vec<f32>, Error> {
+    let (n, m) = (spectrum.n()[0], spectrum.grid().m()[0]);
+    resampling(n, m, |f, g| interpolation(spectrum.shape.kernel[0], (f, n), (g, m)))
+}
+
+/// From fr ≤ N1/2 to M1 points, as parts even and odd in g1: each fr for half of the frequencies that it stands for.
+pub(super) fn half_matrix(spectrum: &Spectrum) -> Result<Vec<f32>, Error> {
+    let (n, m, kernel) = (spectrum.n()[1], spectrum.grid().m()[1], spectrum.shape.kernel[1]);
+    let length = half_resample::matrix_len(spectrum.half(), kernel) as usize;
+    let mut matrix: Vec<f32> = memory::try_with_capacity("a resampling matrix", length)?;
+    matrix.resize(length, 0.0);
+    for fr in 0..spectrum.half() {
+        let weight = f64::from(spectrum.weight(fr)) / 2.0;
+        for h in 0..kernel {
+            let [here, opposite] = [h, (m - h) % m].map(|g| weight * interpolation(kernel, (fr, n), (g, m)));
+            let (even, odd) = half_resample::matrix_index((spectrum.half(), kernel), fr, h);
+            matrix[even as usize] = ((here + opposite) / 2.0) as f32;
+            matrix[odd as usize] = ((here - opposite) / 2.0) as f32;
+        }
     }
+    Ok(matrix)
 }
 
-/// (cos θ − 1, sin θ), θ = π·fp·2x_q/N2 with 2x_q = 2q + 2 of an odd kernel, 2q + 1 of an even one.
-fn coefficient(spectrum: &Spectrum, fp: u32, q: u32) -> (f64, f64) {
-    let n = u64::from(spectrum.n()[2]);
-    let twice_place = 2 * u64::from(q) + if spectrum.shape.kernel[2] % 2 == 1 { 2 } else { 1 };
-    let m = u64::from(fp) * twice_place % (2 * n);
-    // 1 − cos θ = 2 sin²(θ/2), which does not cancel.
-    let half = (PI * m as f64 / (2 * n) as f64).sin();
-    (-2.0 * half * half, cos_sin(m as u32, n as u32).1)
+/// From the lags' components to M2 points: C_0 once, twice cos times C_l and twice sin times S_l.
+pub(super) fn pair_matrix(spectrum: &Spectrum) -> Result<Vec<f32>, Error> {
+    let m = spectrum.grid().m()[2];
+    resampling(m, m, |component, g| {
+        let l = u64::from(component.div_ceil(2));
+        let (cos, sin) = cos_sin((2 * l * u64::from(g) % (2 * u64::from(m))) as u32, m);
+        match component {
+            0 => 1.0,
+            _ if component % 2 == 1 => 2.0 * cos,
+            _ => 2.0 * sin,
+        }
+    })
 }
 
-/// The value as f16, and what that left, each twice in a word.
-fn twice(value: f64) -> [u32; 2] {
-    let high = F16::from_f32(value as f32);
-    let low = F16::from_f32((value - f64::from(high.to_f32())) as f32);
-    [high, low].map(|half| u32::from(half.to_bits()) * 0x1_0001)
+/// A matrix of [`axis_resample`].
+fn resampling(inputs: u32, outputs: u32, value: impl Fn(u32, u32) -> f64) -> Result<Vec<f32>, Error> {
+    let length = axis_resample::matrix_len(inputs, outputs) as usize;
+    let mut matrix: Vec<f32> = memory::try_with_capacity("a resampling matrix", length)?;
+    matrix.resize(length, 0.0);
+    for i in 0..inputs {
+        for a in 0..outputs {
+            matrix[axis_resample::matrix_index((inputs, outputs), i, a) as usize] = value(i, a) as f32;
+        }
+    }
+    Ok(matrix)
+}
+
+/// 1 + 2 Σ_{0<l<K} cos(2πl·(f/n − g/m)) = sin((2K − 1)·x/2)/sin(x/2), x the angle in the cosine for l = 1.
+fn interpolation(kernel: u32, (f, n): (u32, u32), (g, m): (u32, u32)) -> f64 {
+    // f/n − g/m in parts of 1/(n·m), exactly.
+    let (parts, whole) = (u64::from(f) * u64::from(m), u64::from(n) * u64::from(m));
+    let difference = (parts + whole - u64::from(g) * u64::from(n) % whole) % whole;
+    if difference == 0 {
+        return f64::from(2 * kernel - 1);
+    }
+    let terms = u64::from(2 * kernel - 1);
+    // sin(π·a/whole), a mod 2·whole first.
+    let sine = |a: u128| (PI * (a % (2 * u128::from(whole))) as f64 / whole as f64).sin();
+    sine(u128::from(terms) * u128::from(difference)) / sine(u128::from(difference))
 }
 
 #[cfg(test)]
@@ -115,30 +158,45 @@ mod tests {
 
     #[test]
     fn coefficients_are_those_of_the_pairs_of_slots() {
-        for kernel in 1..7 {
+        for kernel in 1..11 {
             for input in 1..9 {
                 let s = spectrum([1, 1, input], [1, 1, kernel]);
-                let n = f64::from(s.n()[2]);
-                let (strict, plain) = (coefficients(&s, true).unwrap(), coefficients(&s, false).unwrap());
-                let pairs = (s.slots() / 4 * s.tap_pairs() * 2) as usize;
-                assert_eq!((strict.len(), plain.len()), (2 * pairs, 4 * pairs));
-                for at in 0..pairs {
-                    let (group, rest) = (at as u32 / (s.tap_pairs() * 2), at as u32 % (s.tap_pairs() * 2));
-                    let (q, pair) = (rest / 2, rest % 2);
-                    let place = if kernel % 2 == 1 { f64::from(q) + 1.0 } else { f64::from(q) + 0.5 };
-                    // The pair's first slot holds +fp.
-                    let slot = 4 * group + 2 * pair;
-                    let expected = s.frequency(slot).map_or([0.0; 2], |fp| {
-                        let angle = 2.0 * PI * f64::from(fp) * place / n;
-                        [angle.cos() - 1.0, angle.sin()]
-                    });
-                    for (i, expected) in expected.into_iter().enumerate() {
-                        assert!((f64::from(f32::from_bits(strict[2 * at + i])) - expected).abs() < 1e-7);
-                        let half = |word: u32| f64::from(F16::from_bits(word as u16).to_f32());
-                        let words = &plain[4 * at + 2 * i..][..2];
-                        assert!((half(words[0]) + half(words[1]) - expected).abs() < 1e-6);
-                        assert!(words.iter().all(|word| word >> 16 == word & 0xffff));
+                let (table, n) = (lag_coefficients(&s).unwrap(), f64::from(s.n()[2]));
+                let (lags, pairs) = (line_gram::lags(kernel) as usize, s.slots() as usize / 2);
+                let mut seen = 0;
+                for pass in 0..line_gram::passes(kernel, lags as u32) as usize {
+                    for pair in 0..pairs {
+                        for lag in 0..lags {
+                            let at = ((pass * pairs + pair) * 2) * lags + lag;
+                            let l = pass * lags + lag + 1;
+                            let frequency = s.frequency(2 * pair as u32).filter(|_| l < kernel as usize);
+                            let (cos, sin) = frequency.map_or((0.0, 0.0), |fp| {
+                                let angle = 2.0 * PI * f64::from(fp) * l as f64 / n;
+                                (angle.cos(), if pair < 2 { 0.0 } else { angle.sin() })
+                            });
+                            assert!((f64::from(table[at]) - cos).abs() < 1e-6);
+                            assert!((f64::from(table[at + lags]) - sin).abs() < 1e-6);
+                            seen += 2;
+                        }
                     }
+                }
+                assert_eq!(seen, table.len());
+            }
+        }
+    }
+
+    #[test]
+    fn resampling_keeps_the_lags_that_there_are() {
+        for (input, kernel) in [(5, 3), (3, 5), (1, 1), (1, 4), (6, 1), (16, 5)] {
+            let s = spectrum([input, 1, 1], [kernel, 1, 1]);
+            let (n, m) = (s.n()[0], s.grid().m()[0]);
+            let matrix = outer_matrix(&s).unwrap();
+            for f in 0..n {
+                for g in 0..m {
+                    let x = 2.0 * PI * (f64::from(f) / f64::from(n) - f64::from(g) / f64::from(m));
+                    let sum = 1.0 + 2.0 * (1..kernel).map(|l| (f64::from(l) * x).cos()).sum::<f64>();
+                    let found = f64::from(matrix[axis_resample::matrix_index((n, m), f, g) as usize]);
+                    assert!((found - sum).abs() < 1e-5 * f64::from(m), "{n} {m} {f} {g}: {found} {sum}");
                 }
             }
         }

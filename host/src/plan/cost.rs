@@ -8,11 +8,11 @@
 //!
 //! Both compute rates grow with the number of multiprocessors, so their ratio holds on other devices too.
 
-use kernel_gpu::spectral_energy::BATCH;
-use kernel_gpu::spectrum::TILE;
+use kernel_gpu::gram_grid::BLOCK_WORDS;
+use kernel_gpu::line_gram_stage::IMAGES;
 
 use super::transform::volume_words;
-use super::{CudaDirect, CudaSpectral, Precision, Products, Transform};
+use super::{CudaDirect, CudaSpectral, Precision, Transform};
 
 /// Seconds of the direct way's launches.
 const DIRECT_LAUNCHES: f64 = 15e-6;
@@ -26,8 +26,10 @@ const SPECTRAL_LAUNCHES: f64 = 40e-6;
 const LAUNCH: f64 = 3e-6;
 /// Bytes a second between kernels.
 const BANDWIDTH: f64 = 2.5e12;
-/// Multiplications and additions a second of the products.
-const PRODUCT_RATE: f64 = 2e14;
+/// Multiplications and additions a second of the energies' products, three for one.
+const PRODUCT_RATE: f64 = 1.5e14;
+/// f32 operations a second of the sums of Gram matrices.
+const SUM_RATE: f64 = 25e12;
 /// f32 operations a second of the transforms, counted as sums over half an axis.
 const TRANSFORM_RATE: f64 = 25e12;
 
@@ -50,30 +52,39 @@ pub(super) fn direct_seconds(direct: &CudaDirect, precision: Precision) -> f64 {
 pub(super) fn spectral_seconds(spectral: &CudaSpectral) -> f64 {
     let costs = spectral.costs();
     let stage = |cost: Cost, rate: f64| (cost.bytes as f64 / BANDWIDTH).max(cost.flops as f64 / rate);
-    let chunks = spectral.plain.chunks().count() + spectral.strict.chunks().count();
-    let launches = 2 * u64::from(spectral.cuts()) * chunks as u64;
+    let grid = spectral.spectrum.grid();
+    let (chunks, ranges) = (spectral.gram.chunks(&spectral.spectrum).count(), spectral.gram.ranges(&grid).count());
+    let launches = (2 * chunks + 2 * spectral.gram.grid_chunks(&grid).count() + 2) * ranges + 2;
+    let launches = if spectral.energies { launches as f64 * f64::from(spectral.cuts()) } else { 0.0 };
     SPECTRAL_LAUNCHES
-        + launches.saturating_sub(4) as f64 * LAUNCH
+        + launches * LAUNCH
         + [costs.volume_sums, costs.transform, costs.store].map(|cost| stage(cost, TRANSFORM_RATE)).iter().sum::<f64>()
-        + costs.folds.map(|cost| stage(cost, TRANSFORM_RATE)).iter().sum::<f64>()
-        + costs.energies.map(|cost| stage(cost, PRODUCT_RATE)).iter().sum::<f64>()
+        + [costs.line_gram, costs.tap_spectrum].map(|cost| stage(cost, SUM_RATE)).iter().sum::<f64>()
+        + costs.resample.map(|cost| stage(cost, SUM_RATE)).iter().sum::<f64>()
+        + stage(costs.gram_energy, PRODUCT_RATE)
 }
 
 /// What the spectral way's stages cost in one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpectralCosts {
     /// The sums of the taps.
-    pub tap_sums: Cost,
+    pub tap_moments: Cost,
     /// Σx and the scales, where the transform does not make them on its way.
     pub volume_sums: Cost,
     /// The transform of x: of whole volumes, or axis by axis.
     pub transform: Cost,
     /// The spectra from what the passes along the axes left.
     pub store: Cost,
-    /// The taps, folded for plain and for strict lines.
-    pub folds: [Cost; 2],
-    /// The energies of plain and of strict lines.
-    pub energies: [Cost; 2],
+    /// The Gram matrices of the lines.
+    pub line_gram: Cost,
+    /// The scales of the input's channels.
+    pub input_scales: Cost,
+    /// To the grid along the outer, the half and the pair axis.
+    pub resample: [Cost; 3],
+    /// The taps on the grid.
+    pub tap_spectrum: Cost,
+    /// The energies.
+    pub gram_energy: Cost,
     /// The moments and the outputs.
     pub finish: Cost,
 }
@@ -92,13 +103,11 @@ impl CudaSpectral {
         let input = elements.saturating_mul(4);
         let passed = product(&[volume_words(spectrum), rows, 4]);
         let none = Cost::default();
-        let kinds = [&self.plain, &self.strict];
         let parts = self.parts().saturating_mul(u64::from(shape.out_channels));
-        let energy = |cost: fn(&CudaSpectral, &Products) -> Cost| {
-            kinds.map(|kind| if self.energies { cost(self, kind) } else { Cost::default() })
-        };
+        let [line_gram, outer, half, pair, tap_spectrum, gram_energy] =
+            if self.energies { self.gram_costs() } else { [Cost::default(); 6] };
         SpectralCosts {
-            tap_sums: Cost { bytes: taps.saturating_mul(4), flops: taps.saturating_mul(2) },
+            tap_moments: Cost { bytes: taps.saturating_mul(4), flops: taps.saturating_mul(2) },
             volume_sums: if matches!(self.transform, Transform::Volume { .. }) {
                 none
             } else {
@@ -118,8 +127,11 @@ impl CudaSpectral {
                 Transform::Axes { .. } => Cost { bytes: passed.saturating_add(spectra), flops: passed },
                 _ => none,
             },
-            folds: energy(CudaSpectral::fold_cost),
-            energies: energy(CudaSpectral::energy_cost),
+            line_gram,
+            input_scales: Cost { bytes: rows * 4, flops: 0 },
+            resample: [outer, half, pair],
+            tap_spectrum,
+            gram_energy,
             finish: Cost {
                 bytes: parts.saturating_mul(8).saturating_add(outputs.saturating_mul(28)),
                 flops: parts.saturating_add(product(&[outputs, u64::from(shape.in_channels), 2])),
@@ -138,24 +150,40 @@ impl CudaSpectral {
         product(&[products, u64::from(spectrum.rows()), factor])
     }
 
-    fn fold_cost(&self, kind: &Products) -> Cost {
-        let times = if kind.is_whole() { 1 } else { u64::from(self.cuts()) };
-        let words = (kind.line_words(&self.spectrum) + kind.line_low_words(&self.spectrum))
-            .saturating_mul(u64::from(kind.lines))
-            .saturating_mul(times);
-        Cost { bytes: words.saturating_mul(4), flops: words.saturating_mul(30) }
-    }
-
-    fn energy_cost(&self, kind: &Products) -> Cost {
-        let spectrum = &self.spectrum;
-        let (words, products) = if kind.is_strict { (2, 3) } else { (1, 1) };
-        let frequencies = u64::from(kind.lines) * u64::from(spectrum.slots());
-        let images = u64::from(spectrum.shape.batch.div_ceil(BATCH)) * u64::from(BATCH);
-        let channels =
-            u64::from(kind.channel_tiles) * u64::from(TILE) * u64::from(spectrum.in_tiles()) * u64::from(TILE);
-        let spectra = product(&[frequencies, u64::from(spectrum.rows()), 4 * words]);
-        let folded = product(&[kind.line_words(spectrum) + kind.line_low_words(spectrum), u64::from(kind.lines), 4]);
-        Cost { bytes: spectra.saturating_add(folded), flops: product(&[frequencies, images, channels, 8 * products]) }
+    /// Of the Gram matrices of the lines, their way to the grid, the taps on the grid, and the energies.
+    fn gram_costs(&self) -> [Cost; 6] {
+        let (spectrum, grid, cuts) = (&self.spectrum, self.spectrum.grid(), u64::from(self.cuts()));
+        let (m, half) = (grid.m().map(u64::from), u64::from(spectrum.half()));
+        let pairs = u64::from(grid.blocks()) * u64::from(BLOCK_WORDS) / 2;
+        let (lines, on_grid) = (u64::from(spectrum.lines()), u64::from(grid.grid_lines()));
+        let stored = lines + u64::from(spectrum.strict_lines());
+        // Words of the components of all lines, of what is left along the outer axis, and on the grid.
+        let sums = product(&[lines, m[2], pairs, 2, cuts]);
+        let outer = product(&[half, m[0], m[2], pairs, 2, cuts]);
+        let joined = product(&[on_grid, m[2], pairs, 2, cuts]);
+        let steps = u64::from(spectrum.shape.batch.div_ceil(IMAGES));
+        let read = product(&[stored, u64::from(spectrum.rows()), u64::from(spectrum.slots()), 4]);
+        let channels = u64::from(grid.in_channels) * u64::from(grid.out_channels);
+        let spectrum_bytes = product(&[on_grid, m[2], channels, 8]);
+        [
+            // The products are beside the multiply-adds, two a component, and as many other instructions.
+            Cost {
+                bytes: read.saturating_add(sums.saturating_mul(4)),
+                flops: product(&[lines, u64::from(spectrum.slots()), pairs, m[2] + 4, 4, steps]),
+            },
+            Cost { bytes: product(&[sums.saturating_add(outer), 4]), flops: product(&[sums, m[0], 2]) },
+            // Folded: half of the products.
+            Cost { bytes: product(&[outer.saturating_add(joined), 4]), flops: product(&[outer, m[1] + 1]) },
+            Cost { bytes: product(&[joined, 8]), flops: product(&[joined, m[2], 2]) },
+            Cost {
+                bytes: spectrum_bytes.saturating_add(channels.saturating_mul(4 * u64::from(spectrum.shape.taps()))),
+                flops: product(&[on_grid, m[2], channels, 2 * (m[0] + m[1] + m[2])]),
+            },
+            Cost {
+                bytes: product(&[joined, 4]).saturating_add(product(&[spectrum_bytes, cuts])),
+                flops: product(&[on_grid, m[2], pairs, u64::from(grid.out_channels), 8 * 3, cuts]),
+            },
+        ]
     }
 }
 

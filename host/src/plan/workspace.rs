@@ -1,17 +1,20 @@
 //! The memory that the spectral way's kernels hand to each other.
 
-use kernel_gpu::spectrum::TILE;
-use kernel_gpu::tap_sums::part_words;
+use kernel_gpu::line_gram::{coefficients, lags};
+use kernel_gpu::{axis_resample, half_resample};
 
 use super::CudaSpectral;
+use super::gram::Lengths;
 
 /// How many elements each array has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpectralLengths {
-    /// f32: (cos, sin) of every axis.
-    pub twiddles: u64,
-    /// u32: the coefficients of plain and of strict lines.
-    pub coefficients: [u64; 2],
+    /// f32: (cos, sin) of every axis, of the spectra and of the grid.
+    pub twiddles: [u64; 2],
+    /// f32: cos and sin of the lags along the pair axis.
+    pub coefficients: u64,
+    /// f32: what resamples the outer, the half and the pair axis.
+    pub matrices: [u64; 3],
     /// u32: the spectra of one cut.
     pub high: u64,
     /// u32: what rounding left of the strict lines'.
@@ -22,18 +25,20 @@ pub struct SpectralLengths {
     pub input_sum: u64,
     /// i32: e of each row of one cut.
     pub row_exponent: u64,
-    /// f32: sums and differences of the taps.
-    pub tap_parts: u64,
-    /// f64, and f32: Σ w and Σ |w| of each (ci, c).
+    /// i32: E of each ci.
+    pub input_exponent: u64,
+    /// i32: m, and whether all rows of a channel have its scale.
+    pub scale_exponent: u64,
+    /// f64: Σ w of each (ci, c).
     pub tap_sum: u64,
-    /// i32: t of each ci.
-    pub tap_exponent: u64,
     /// i32: g of each c.
     pub channel_exponent: u64,
-    /// u32: the folded taps of one chunk, plain and strict.
-    pub folded: [u64; 2],
-    /// u32: what rounding left of their first two basis elements, of plain lines.
-    pub folded_low: u64,
+    /// f32: the sums of a chunk of lines, then the Gram matrices' components on the grid.
+    pub sums: u64,
+    /// f32: the sums resampled along the outer axis, then the Gram matrices on the grid; none, if they take the spectra's place.
+    pub resampled: u64,
+    /// f32: the taps' spectrum.
+    pub taps: u64,
     /// f64: the energies, (part, c).
     pub energy: u64,
     /// f64: the mean of each (b, c), and M2.
@@ -46,21 +51,23 @@ impl SpectralLengths {
     /// Of all arrays together.
     pub fn bytes(&self) -> u64 {
         let words = [
-            self.twiddles,
-            self.coefficients[0],
-            self.coefficients[1],
+            self.twiddles[0],
+            self.twiddles[1],
+            self.coefficients,
+            self.matrices[0],
+            self.matrices[1],
+            self.matrices[2],
             self.high,
             self.low,
             self.scratch[0],
             self.scratch[1],
             self.row_exponent,
-            self.tap_parts,
-            self.tap_sum, // Σ |w|
-            self.tap_exponent,
+            self.input_exponent,
+            self.scale_exponent,
             self.channel_exponent,
-            self.folded[0],
-            self.folded[1],
-            self.folded_low,
+            self.sums,
+            self.resampled,
+            self.taps,
         ];
         let doubles =
             [self.input_sum, self.tap_sum, self.energy, self.moments, self.moments, self.statistics, self.statistics];
@@ -79,43 +86,48 @@ impl CudaSpectral {
         let (batch, ins, outs) = (u64::from(shape.batch), u64::from(shape.in_channels), u64::from(shape.out_channels));
         let spectra =
             |lines: u32| u64::from(lines).saturating_mul(u64::from(cut.rows())).saturating_mul(u64::from(cut.slots()));
-        let kinds = [&self.plain, &self.strict];
-        let of = |words: fn(&super::Products, &kernel_gpu::spectrum::Spectrum) -> u64| {
-            kinds.map(|kind| u64::from(kind.chunk.min(kind.lines)).saturating_mul(words(kind, whole)))
-        };
-        let channel_tiles = self.plain.channel_tiles.max(self.strict.channel_tiles);
+        let (grid, n, half) = (whole.grid(), whole.n(), whole.half());
+        let m = grid.m();
         let without_energies = SpectralLengths {
-            twiddles: whole.n().iter().map(|&n| 4 * u64::from(n)).sum(),
-            coefficients: kinds.map(|kind| if kind.lines > 0 { kind.coefficient_words(whole) } else { 0 }),
-            high: spectra(whole.lines()),
-            low: spectra(whole.strict_lines()),
-            scratch: self.transform.scratch_words(&cut),
+            twiddles: [0; 2],
+            coefficients: 0,
+            matrices: [0; 3],
+            high: 0,
+            low: 0,
+            scratch: [0; 2],
             input_sum: batch * ins,
             row_exponent: u64::from(cut.rows()),
-            tap_parts: part_words(whole),
+            input_exponent: 0,
+            scale_exponent: 0,
             tap_sum: ins.saturating_mul(outs),
-            tap_exponent: ins,
-            channel_exponent: u64::from(channel_tiles) * u64::from(TILE),
-            folded: [0; 2],
-            folded_low: 0,
+            channel_exponent: outs,
+            sums: 0,
+            resampled: 0,
+            taps: 0,
             energy: 0,
             moments: batch.saturating_mul(outs),
             statistics: outs,
         };
         if !self.energies {
-            return SpectralLengths {
-                twiddles: 0,
-                coefficients: [0; 2],
-                high: 0,
-                low: 0,
-                scratch: [0; 2],
-                channel_exponent: 0,
-                ..without_energies
-            };
+            return without_energies;
         }
+        let gram = Lengths::of(&cut, &self.gram);
         SpectralLengths {
-            folded: of(super::Products::line_words),
-            folded_low: of(super::Products::line_low_words)[0],
+            twiddles: [n.iter().map(|&n| 4 * u64::from(n)).sum(), 2 * u64::from(grid.twiddles())],
+            coefficients: u64::from(coefficients(whole, lags(grid.kernel[2]))),
+            matrices: [
+                u64::from(axis_resample::matrix_len(n[0], m[0])),
+                u64::from(half_resample::matrix_len(half, grid.kernel[1])),
+                u64::from(axis_resample::matrix_len(m[2], m[2])),
+            ],
+            high: gram.spectra,
+            low: spectra(whole.strict_lines()),
+            scratch: self.transform.scratch_words(&cut),
+            input_exponent: ins,
+            scale_exponent: 2,
+            sums: gram.sums,
+            resampled: gram.resampled,
+            taps: gram.taps,
             energy: self.parts().saturating_mul(outs),
             ..without_energies
         }

@@ -16,8 +16,8 @@ use cuda_std::launch::KernelSpec;
 use kernel_gpu::conv_transpose_moments::*;
 use kernel_gpu::entries::ENTRIES;
 use kernel_gpu::{
-    batch_norm_reduce, dft_axis, dft_store, dft_volume, pool_finish, spectral_energy, spectral_finish, tap_fold,
-    tap_sums, volume_sums,
+    axis_resample, batch_norm_reduce, dft_axis, dft_store, dft_volume, gram_energy, half_resample, input_scales,
+    line_gram, pool_finish, spectral_finish, tap_moments, tap_spectrum, volume_sums,
 };
 use proptest::prelude::*;
 
@@ -27,10 +27,11 @@ use case::{Case, Normalize};
 fn every_entry_is_tested_here() {
     let mut tested: Vec<_> = FORMS.iter().map(|form| form.spec).collect();
     tested.extend([batch_norm_reduce::SPEC, pool_finish::SPEC_F32, pool_finish::SPEC_F64]);
-    // In `spectral_dft`, `spectral_taps` and `spectral_energy`.
+    // In the tests of their own names.
     tested.extend([dft_volume::SPEC, volume_sums::SPEC, dft_axis::SPEC, dft_store::SPEC]);
-    tested.extend([tap_sums::SPEC, tap_fold::SPEC_PLAIN, tap_fold::SPEC_STRICT, spectral_finish::SPEC]);
-    tested.extend([spectral_energy::SPEC_PLAIN, spectral_energy::SPEC_STRICT]);
+    tested.extend([spectral_finish::SPEC]);
+    tested.extend([tap_moments::SPEC, tap_spectrum::SPEC, gram_energy::SPEC]);
+    tested.extend([input_scales::SPEC, line_gram::SPEC_2, line_gram::SPEC_4, axis_resample::SPEC, half_resample::SPEC]);
     let names = |specs: &[KernelSpec]| {
         let mut names: Vec<_> = specs.iter().map(|spec| spec.name).collect();
         names.sort_unstable();

@@ -50,9 +50,9 @@ fn rows(case: &Case, stored: &Stored, row: usize, spectrum: &[reference::Complex
     let (slots, half, pairs) = (s.slots() as usize, s.half(), s.n()[2] as usize);
     for fo in 0..s.n()[0] {
         for fr in 0..half {
-            let line = (fo * half + fr) as usize;
+            let line = s.line(fo, fr) as usize;
             let strict = s.strict_index(fo, fr);
-            let at = |line: usize, slot: usize| (line * s.rows() as usize + row) * slots + slot;
+            let at = |line: usize, slot: usize| s.place(line as u32, row as u32, slot as u32) as usize;
             for slot in 0..slots {
                 let high = stored.high[at(line, slot)];
                 let low = match strict {
@@ -69,7 +69,7 @@ fn rows(case: &Case, stored: &Stored, row: usize, spectrum: &[reference::Complex
                     );
                     continue;
                 }
-                let exact = spectrum[line * pairs + fp.unwrap_or(0) as usize];
+                let exact = spectrum[(fo * half + fr) as usize * pairs + fp.unwrap_or(0) as usize];
                 let (high, low) = (halves(high), halves(low));
                 let both = strict.is_some() || slot == 0;
                 for (high, low, exact) in [(high.0, low.0, exact.0 * scale), (high.1, low.1, exact.1 * scale)] {

@@ -9,9 +9,9 @@
 //!
 //! | as the driver | not as the driver |
 //! |---|---|
-//! | handles, one primary context a device, the current context a thread's | streams run each call at once, in the caller's thread |
+//! | handles, one primary context a device, the current context a thread's | streams run each call at once, in the caller's thread, or [late](State::late) |
 //! | PTX is refused when it is too new, of another target, or lacks the entry | what runs is the Rust source of the kernel, not the PTX |
-//! | capture records work, a graph replays it | graphs are a list; no conditions, no updates |
+//! | capture records work, of streams that fork and join by events too; a graph replays it | graphs are a list; no conditions, no updates |
 //! | a kernel's fault loses the context: later calls say so until its last release | so does all that the executor finds, a race too |
 //! | fresh memory holds anything: here bytes of 0xFF, which are NaN | device memory lies at addresses of the host |
 //!
@@ -68,6 +68,7 @@ macro_rules! for_each_function {
             cuStreamCreate(stream: *mut usize, flags: u32);
             cuStreamCreateWithPriority(stream: *mut usize, flags: u32, priority: i32);
             cuStreamSynchronize(stream: usize);
+            cuStreamWaitEvent(stream: usize, event: usize, flags: u32);
             cuStreamIsCapturing(stream: usize, status: *mut u32);
             cuStreamDestroy_v2(stream: usize);
             cuStreamBeginCapture_v2(stream: usize, mode: u32);

@@ -9,7 +9,7 @@ use cuda_std::simt::{Finding, Memory, Schedule};
 use crate::context::{Context, Usage};
 use crate::fault::Fault;
 use crate::machine::Machine;
-use crate::work::{self, Failure, Work};
+use crate::work::{self, End, Failure, Work};
 
 /// A `CUresult`.
 pub(crate) type Code = u32;
@@ -31,11 +31,23 @@ pub(crate) const CONTEXT_IS_DESTROYED: Code = 709;
 pub(crate) const MISALIGNED_ADDRESS: Code = 716;
 pub(crate) const LAUNCH_FAILED: Code = 719;
 pub(crate) const CAPTURE_UNSUPPORTED: Code = 900;
+pub(crate) const CAPTURE_UNJOINED: Code = 904;
+pub(crate) const CAPTURE_ISOLATION: Code = 905;
+pub(crate) const CAPTURED_EVENT: Code = 907;
 const UNKNOWN: Code = 999;
 
 /// Codes that a careful host never meets. (Asking about any address is allowed.)
-const MISUSE: [Code; 6] =
-    [INVALID_VALUE, NOT_INITIALIZED, INVALID_CONTEXT, INVALID_HANDLE, CONTEXT_IS_DESTROYED, CAPTURE_UNSUPPORTED];
+const MISUSE: [Code; 9] = [
+    INVALID_VALUE,
+    NOT_INITIALIZED,
+    INVALID_CONTEXT,
+    INVALID_HANDLE,
+    CONTEXT_IS_DESTROYED,
+    CAPTURE_UNSUPPORTED,
+    CAPTURE_UNJOINED,
+    CAPTURE_ISOLATION,
+    CAPTURED_EVENT,
+];
 
 thread_local! {
     /// The handle of the context that is current on this thread; 0 for none.
@@ -55,6 +67,9 @@ pub struct State {
     pub machine: Machine,
     /// The order in which kernels' threads take turns.
     pub schedule: Schedule,
+    /// Whether streams that are not default ones do their work as late as the order of streams and events allows: when somebody
+    /// waits for it. What is ordered by luck alone is then out of order.
+    pub late: bool,
     /// Every call so far.
     pub calls: Vec<&'static str>,
     /// What the executor found in kernels.
@@ -77,6 +92,7 @@ impl State {
             faults: machine.faults.clone(),
             machine,
             schedule: Schedule::InOrder,
+            late: false,
             calls: Vec::new(),
             findings: Vec::new(),
             misuses: Vec::new(),
@@ -141,30 +157,119 @@ impl State {
         self.context.as_mut().ok_or(CONTEXT_IS_DESTROYED)
     }
 
-    /// Puts work on a stream: done at once, or recorded where the stream captures.
+    /// Puts work on a stream: done at once, or late, or recorded where the stream captures.
     ///
     /// # Safety
     /// Addresses of the host in it are valid for its bytes until it is done.
     pub(crate) unsafe fn enqueue(&mut self, stream: usize, work: Work) -> Result<(), Code> {
+        let late = self.late;
         let (context, memory) = self.current()?;
         let inside = |address, bytes| memory.contains(address, bytes as u64);
         match work {
             Work::Fill { address, bytes, .. } if !inside(address, bytes) => return Err(INVALID_VALUE),
-            Work::Record { event } if !context.events.contains_key(&event) => return Err(INVALID_HANDLE),
             _ => {}
         }
-        if let Some(capture) = context.capture(stream)? {
-            capture.push(work);
+        if let Some(origin) = context.capture(stream)? {
+            context.capture_work(origin, stream, work);
+            return Ok(());
+        }
+        if let Some(queue) = context.streams.get_mut(&stream).filter(|_| late).map(|stream| &mut stream.queue) {
+            // Memory of the host is read before the call returns.
+            let reads_host = matches!(work, Work::Copy { from: End::Host(_), .. });
+            queue.push_back(work);
+            if reads_host {
+                // SAFETY: the caller's promise.
+                unsafe { self.catch_up(stream, None) };
+            }
             return Ok(());
         }
         // SAFETY: the caller's promise.
-        unsafe { self.perform(&work) }
+        unsafe { self.perform(stream, &work) }
     }
 
+    /// Records an event on a stream.
+    pub(crate) fn record(&mut self, event: usize, stream: usize) -> Result<(), Code> {
+        let ticket = self.handle();
+        let (context, _) = self.current()?;
+        let captured = context.capture(stream)?;
+        let entry = context.events.get_mut(&event).ok_or(INVALID_HANDLE)?;
+        (entry.place, entry.captured) = (Some((stream, ticket)), captured);
+        // In a capture it stands for a place in the graph, and has no time.
+        if captured.is_some() {
+            return Ok(());
+        }
+        // SAFETY: no address of the host.
+        unsafe { self.enqueue(stream, Work::Record { event, ticket }) }
+    }
+
+    /// Lets a stream wait for what an event was last recorded behind.
+    pub(crate) fn wait(&mut self, stream: usize, event: usize) -> Result<(), Code> {
+        let (context, _) = self.current()?;
+        let event = *context.events.get(&event).ok_or(INVALID_HANDLE)?;
+        let (capture, Some((recorded, ticket))) = (context.capture(stream)?, event.place) else { return Ok(()) };
+        match (capture, event.captured) {
+            // SAFETY: no address of the host.
+            (None, None) => unsafe { self.enqueue(stream, Work::Wait { stream: recorded, ticket }) },
+            (Some(_), None) => Err(CAPTURE_ISOLATION),
+            // The default streams cannot take part; the others do from here on.
+            (None, Some(_)) if !context.streams.contains_key(&stream) => Err(CAPTURED_EVENT),
+            (Some(ours), Some(origin)) if ours != origin => Err(CAPTURE_ISOLATION),
+            (_, Some(origin)) if context.capture(origin) != Ok(Some(origin)) => Err(CAPTURED_EVENT),
+            (_, Some(origin)) => {
+                context.capture_wait(origin, stream, recorded);
+                Ok(())
+            }
+        }
+    }
+
+    /// Does what a stream still has to do, up to that ticket or all of it.
+    ///
     /// # Safety
     /// As [`Self::enqueue`].
-    pub(crate) unsafe fn perform(&mut self, work: &Work) -> Result<(), Code> {
+    pub(crate) unsafe fn catch_up(&mut self, stream: usize, ticket: Option<usize>) {
+        loop {
+            let Some(context) = &mut self.context else { return };
+            let Some(late) = context.streams.get_mut(&stream) else { return };
+            if context.lost.is_some() {
+                late.queue.clear();
+            }
+            if ticket.is_some_and(|ticket| late.passed >= ticket) {
+                return;
+            }
+            let Some(work) = late.queue.pop_front() else { return };
+            // SAFETY: the caller's promise.
+            let failed = unsafe { self.perform(stream, &work) }.err();
+            if let Some(context) = &mut self.context {
+                context.lost = context.lost.or(failed);
+            }
+        }
+    }
+
+    /// The same for all streams: what calls do that wait for the device.
+    ///
+    /// # Safety
+    /// As [`Self::enqueue`].
+    pub(crate) unsafe fn catch_up_all(&mut self) {
+        let streams: Vec<_> = self.context.iter().flat_map(|context| context.streams.keys().copied()).collect();
+        for stream in streams {
+            // SAFETY: the caller's promise.
+            unsafe { self.catch_up(stream, None) };
+        }
+    }
+
+    /// Does work of a stream.
+    ///
+    /// # Safety
+    /// As [`Self::enqueue`].
+    unsafe fn perform(&mut self, stream: usize, work: &Work) -> Result<(), Code> {
+        if let Work::Wait { stream, ticket } = *work {
+            // SAFETY: the caller's promise, kept for what was queued.
+            unsafe { self.catch_up(stream, Some(ticket)) };
+        }
         let Some(context) = &mut self.context else { return Err(CONTEXT_IS_DESTROYED) };
+        if let (Some(stream), &Work::Record { ticket, .. }) = (context.streams.get_mut(&stream), work) {
+            stream.passed = ticket;
+        }
         // SAFETY: the caller's promise.
         match unsafe { work::perform(work, &self.memory, &mut context.events, self.schedule, &mut self.findings) } {
             Ok(()) => Ok(()),

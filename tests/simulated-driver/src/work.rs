@@ -7,6 +7,7 @@ use std::time::Instant;
 use cuda_std::simt::{Finding, FindingKind, Grid, Memory, Schedule};
 use kernel_gpu::entries::Entry;
 
+use crate::context::Event;
 use crate::state::{Code, ILLEGAL_ADDRESS, INVALID_VALUE, LAUNCH_FAILED, MISALIGNED_ADDRESS};
 
 /// One piece of work.
@@ -16,8 +17,10 @@ pub(crate) enum Work {
     Copy { to: End, from: End, bytes: usize },
     /// Bytes of one value.
     Fill { address: u64, byte: u8, bytes: usize },
-    /// The time of an event.
-    Record { event: usize },
+    /// The time of an event; `ticket` tells its records apart, the later the higher.
+    Record { event: usize, ticket: usize },
+    /// Until another stream has recorded that ticket.
+    Wait { stream: usize, ticket: usize },
     /// A kernel, with a copy of its parameter block.
     Launch(Launch),
 }
@@ -67,7 +70,7 @@ pub(crate) enum Failure {
 pub(crate) unsafe fn perform(
     work: &Work,
     memory: &Memory,
-    events: &mut BTreeMap<usize, Option<Instant>>,
+    events: &mut BTreeMap<usize, Event>,
     schedule: Schedule,
     findings: &mut Vec<Finding>,
 ) -> Result<(), Failure> {
@@ -89,12 +92,14 @@ pub(crate) unsafe fn perform(
             unsafe { with_exposed_provenance_mut::<u8>(address as usize).write_bytes(byte, bytes) };
             Ok(())
         }
-        Work::Record { event } => {
+        Work::Record { event, .. } => {
             if let Some(recorded) = events.get_mut(event) {
-                *recorded = Some(Instant::now());
+                recorded.time = Some(Instant::now());
             }
             Ok(())
         }
+        // Whoever has the streams does that.
+        Work::Wait { .. } => Ok(()),
         Work::Launch(launch) => run(launch, memory, schedule, findings),
     }
 }

@@ -5,6 +5,7 @@
 mod agreement;
 mod alone;
 mod binding;
+mod branch;
 mod c_abi;
 mod caller;
 mod device;

@@ -83,14 +83,15 @@ fn tensors_past_the_memory_are_refused_at_the_first_run() {
 }
 
 /// A plan on the caller's memory and stream.
-struct OnDevice<'a> {
-    plan: Plan<f32>,
-    arrays: [Array<'a>; 8],
+pub struct OnDevice<'a> {
+    pub plan: Plan<f32>,
+    /// In the order of [`DeviceTensors`]' fields.
+    pub arrays: [Array<'a>; 8],
     tensors: DeviceTensors,
 }
 
 impl<'a> OnDevice<'a> {
-    fn new(caller: &'a Caller, device: &Device, problem: &Problem, tensors: &Tensors<f32>) -> Self {
+    pub fn new(caller: &'a Caller, plan: Plan<f32>, problem: &Problem, tensors: &Tensors<f32>) -> Self {
         let vector = |values: &Option<ndarray::Array1<f32>>| caller.array(values.as_ref().unwrap().as_slice().unwrap());
         let arrays = [
             caller.array(tensors.input.as_slice().unwrap()),
@@ -106,16 +107,15 @@ impl<'a> OnDevice<'a> {
             std::array::from_fn(|i| arrays[i].address);
         let addresses =
             DeviceTensors { input, kernel, conv_bias, bn_weight, bn_bias, running_mean, running_var, output };
-        let plan = Plan::new(problem, device, PlanOptions::default()).unwrap();
         Self { plan, arrays, tensors: addresses }
     }
 
-    fn run(&mut self, stream: usize) -> Result<(), Error> {
+    pub fn run(&mut self, stream: usize) -> Result<(), Error> {
         // SAFETY: arrays of the problem's lengths, which outlive the plan; one stream.
         unsafe { self.plan.run_device(RawStream::from_handle(stream), &self.tensors) }
     }
 
-    fn agrees(&self, expected: &Outputs<f32>) {
+    pub fn agrees(&self, expected: &Outputs<f32>) {
         assert_eq!(self.arrays[7].read(), expected.output.iter().copied().collect::<Vec<_>>());
         let running = expected.running_var.as_ref().unwrap().iter().map(|&v| v as f32).collect::<Vec<_>>();
         assert_eq!(self.arrays[6].read(), running);
@@ -129,7 +129,8 @@ fn device_memory_is_computed_on_without_allocating_or_waiting() {
         let device = Device::cuda(0).unwrap();
         let expected = run(&device, &problem, PlanOptions::default(), &tensors);
         let caller = Caller::new();
-        let mut there = OnDevice::new(&caller, &device, &problem, &tensors);
+        let plan = Plan::new(&problem, &device, PlanOptions::default()).unwrap();
+        let mut there = OnDevice::new(&caller, plan, &problem, &tensors);
         let before = with(|state| (state.usage(), state.calls.len()));
         there.run(RawStream::DEFAULT.handle()).unwrap();
         let (held, mut calls) = with(|state| (state.usage(), state.calls[before.1..].to_vec()));
@@ -153,7 +154,8 @@ fn a_run_is_captured_in_a_graph_and_replayed_on_other_values() {
         let tensors = Draws::usual(&problem, 4).tensors::<f32>(&problem).unwrap();
         let device = Device::cuda(0).unwrap();
         let caller = Caller::new();
-        let mut there = OnDevice::new(&caller, &device, &problem, &tensors);
+        let plan = Plan::new(&problem, &device, PlanOptions::default()).unwrap();
+        let mut there = OnDevice::new(&caller, plan, &problem, &tensors);
         let (stream, mut graph, mut executable) = (caller.stream(), 0, 0);
         // SAFETY: handles of this driver; valid for the writes; nothing captured goes before the graph.
         unsafe {

@@ -60,7 +60,7 @@ fn plain_lines_agree() {
         let tensors = Draws::usual(&problem, 8).tensors::<f32>(&problem).unwrap();
         let options = spectral(Precision::Default);
         let plan = Plan::<f32>::new(&problem, &device, options).unwrap();
-        assert!(plan.recipe().cuda.unwrap().spectral().unwrap().plain.lines > 0);
+        assert!(plan.recipe().cuda.unwrap().spectral().unwrap().spectrum.plain_lines() > 0);
         drop(plan);
         agrees(&device, &problem, options, &tensors, 1e-5);
     });
@@ -102,7 +102,9 @@ fn a_batch_in_pieces_is_the_whole() {
             );
             assert!(error.unwrap().value <= 1e-7);
             let (found, expected) = (found.batch_var.unwrap(), expected.batch_var.as_ref().unwrap());
-            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() <= 1e-7 * b));
+            // Sums of f32 in another order: four roundings.
+            let difference = found.iter().zip(expected).map(|(a, b)| (a / b - 1.0).abs()).fold(0.0, f64::max);
+            assert!(difference <= 4.8e-7, "{difference:e}");
         }
         assert!(seen[0] == 1 && seen[1] > 1 && seen[2] > seen[1], "{seen:?}");
     });
@@ -132,8 +134,18 @@ fn it_is_timed_stage_by_stage_and_gives_all_back() {
         assert!(matches!(plan.recipe().cuda.unwrap().spectral().unwrap().transform, Transform::Volume { .. }));
         let measured = plan.measure_on_device(&tensors.as_inputs(), 2).unwrap().unwrap();
         let names: Vec<_> = measured.stages.iter().map(|stage| stage.name).collect();
-        // So few frequencies are all strict.
-        let expected = ["tap_sums", "dft_volume", "tap_fold_strict", "spectral_energy_strict", "spectral_finish"];
+        let expected = [
+            "tap_moments",
+            "dft_volume",
+            "tap_spectrum",
+            "input_scales",
+            "line_gram",
+            "axis_resample outer",
+            "half_resample",
+            "axis_resample pair",
+            "gram_energy",
+            "spectral_finish",
+        ];
         assert_eq!(names, expected);
         assert_eq!((measured.runs_ms.len(), measured.graph_ms.len()), (2, 2));
         drop((plan, device));

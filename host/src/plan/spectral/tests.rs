@@ -42,13 +42,14 @@ fn kernelbench_77_fits_in_128_mib() {
     let design = design(&kernelbench_77(16), PlanOptions::default()).unwrap();
     assert_eq!((design.images, design.cuts()), (16, 1));
     assert!(matches!(design.transform, Transform::Volume { .. }));
-    assert_eq!(design.plain.tiling, Tiling { channel_tiles: 4, in_tiles: 4, splits: 5 });
-    assert_eq!((design.plain.lines, design.plain.chunk, design.plain.chunks().count()), (342, 114, 3));
-    assert_eq!((design.strict.lines, design.strict.channel_tiles), (38, 8));
+    assert_eq!((design.gram.blocks, design.gram.lines, design.gram.grid_lines), (10, 190, 41));
+    assert!(design.gram.in_place);
+    assert!(design.gram.holds_taps(&design.spectrum.grid()));
     assert!(design.workspace_bytes() <= 128 << 20, "{}", design.workspace_bytes());
     let lengths = design.lengths();
     assert_eq!((lengths.high, lengths.low), (1024 * 380 * 40, 1024 * 38 * 40));
-    assert_eq!(lengths.twiddles, 4 * (20 + 36 + 36));
+    assert_eq!(lengths.twiddles, [4 * (20 + 36 + 36), 2 * 2 * 27]);
+    assert_eq!((lengths.resampled, lengths.sums), (0, 190 * 9 * 10 * 512));
     assert_eq!(lengths.energy, 128 * design.parts());
 }
 
@@ -65,36 +66,35 @@ fn x_is_transformed_in_shared_memory_where_it_fits() {
     assert_eq!(larger.transform.passes(&larger.cut(0)).collect::<Vec<_>>(), [(0, 1), (1, 1), (2, 1), (3, 1)]);
 }
 
-/// The tilings fit in the shared memory there is, whatever it is, and every line is launched once.
+/// Every line, every channel pair and every line of the grid comes once.
 #[test]
-fn cuts_of_the_products_hold() {
+fn cuts_of_the_gram_matrices_hold() {
     let shapes = [
         ([16, 64, 16, 32, 32], 128, [5, 5, 5]),
         ([2, 3, 7, 11, 13], 5, [2, 3, 4]),
         ([3, 17, 5, 5, 5], 33, [1, 1, 1]),
-        ([40, 200, 4, 4, 4], 64, [3, 3, 10]),
+        ([4, 512, 8, 8, 8], 64, [3, 3, 10]),
+        ([40, 200, 4, 4, 4], 512, [5, 5, 5]),
         ([1, 1, 1, 1, 1], 1, [1, 1, 2]),
     ];
     for (x, out_channels, k) in shapes {
-        for shared_memory in [166_912, 232_448] {
-            let facts = DeviceFacts { shared_memory, ..facts() };
-            for options in [PlanOptions::default(), STRICT] {
-                let problem = problem(x, out_channels, k);
-                let design = CudaSpectral::design(&problem, &facts, DType::F32, options).unwrap();
-                let spectrum = &design.spectrum;
-                assert_eq!(design.plain.lines + design.strict.lines, spectrum.lines());
-                for kind in [&design.plain, &design.strict] {
-                    assert!(kind.shared_bytes(spectrum) <= shared_memory - 1024, "{kind:?}");
-                    assert!(kind.channel_tiles * 16 >= spectrum.shape.out_channels);
-                    assert_eq!(kind.channel_tiles % kind.tiling.channel_tiles, 0);
-                    assert!(kind.tiling.splits >= 1 && kind.tiling.splits <= kind.tiling.steps(spectrum));
-                    let launched: u32 = kind.chunks().map(|(_, lines)| lines).sum();
-                    assert_eq!(launched, kind.lines);
-                    assert!(kind.chunks().all(|(first, lines)| lines > 0 && first + lines <= kind.lines));
-                    let parts: u64 = kind.chunks().map(|(_, lines)| kind.parts(lines, &design.cut(0))).sum();
-                    assert_eq!(parts, u64::from(kind.lines) * kind.tiling.line_parts(spectrum));
+        for options in [PlanOptions::default(), STRICT] {
+            let design = design(&problem(x, out_channels, k), options).unwrap();
+            let (spectrum, grid, cuts) = (design.spectrum, design.spectrum.grid(), design.gram);
+            let all = |pieces: Vec<(u32, u32)>, whole: u32| {
+                let mut next = 0;
+                for (first, count) in pieces {
+                    assert!(first == next && count > 0);
+                    next += count;
                 }
-            }
+                assert_eq!(next, whole);
+            };
+            all(cuts.chunks(&spectrum).collect(), spectrum.lines());
+            all(cuts.ranges(&grid).collect(), grid.blocks());
+            all(cuts.grid_chunks(&grid).collect(), grid.grid_lines());
+            let launches = cuts.ranges(&grid).count() * cuts.grid_chunks(&grid).count();
+            assert_eq!(design.parts(), launches as u64 * u64::from(cuts.shares) * u64::from(design.cuts()));
+            assert!(design.workspace_bytes() <= WORKSPACE_BUDGET);
         }
     }
 }
@@ -107,10 +107,9 @@ fn few_frequencies_are_strict_and_so_is_strict_precision() {
     let usual = |batch, channels, x, k| all_strict(batch, channels, x, k, PlanOptions::default());
     // 32·32·16 = 16 384 positions a sample.
     assert_eq!(usual(1, 64, [30, 30, 15], [3, 3, 2]), 0);
-    assert_eq!(usual(9, 63, [30, 30, 15], [3, 3, 2]), 1);
+    assert_eq!(usual(1, 63, [30, 30, 15], [3, 3, 2]), 1);
     assert_eq!(all_strict(8, 64, [30, 30, 15], [3, 3, 2], STRICT), 1);
-    // Along an axis of one tap the transformed taps are all the same, of one element the inputs'.
-    assert_eq!(usual(100, 64, [30, 30, 16], [3, 3, 1]), 1);
+    // Along an axis of one element all coefficients are the same.
     assert_eq!(usual(1, 64, [32, 32, 1], [3, 3, 16]), 1);
     assert_eq!(usual(16, 64, [32, 32, 1], [3, 3, 16]), 0);
     assert_eq!(usual(8, 64, [16, 32, 512], [1, 3, 3]), 0);
@@ -127,9 +126,6 @@ fn the_batch_is_cut_to_hold_the_budget() {
         assert!(design.workspace_bytes() <= mib << 20);
         let cuts: Vec<u32> = (0..design.cuts()).map(|cut| design.cut(cut * images).shape.batch).collect();
         assert_eq!(cuts.iter().sum::<u32>(), 128);
-        let parts: u64 = cuts.iter().map(|batch| u64::from(batch.div_ceil(BATCH))).sum();
-        let a_group = |kind: &Products| u64::from(kind.lines) * u64::from(kind.tiling.splits);
-        assert_eq!(design.parts(), parts * (a_group(&design.plain) + a_group(&design.strict)));
     }
     let refused = design(&problem, with(8)).unwrap_err();
     assert!(matches!(refused, Ineligible::Workspace { budget, .. } if budget == 8 << 20), "{refused:?}");
@@ -137,6 +133,19 @@ fn the_batch_is_cut_to_hold_the_budget() {
     let facts = DeviceFacts { available_memory: Some(280 << 20), ..facts() };
     let design = CudaSpectral::design(&problem, &facts, DType::F32, PlanOptions::default()).unwrap();
     assert_eq!(design.images, 48);
+}
+
+/// The last cut's spectra may be too small for the sums.
+#[test]
+fn sums_take_the_place_of_spectra_that_are_larger_in_every_cut() {
+    let spectrum = design(&kernelbench_77(32), PlanOptions::default()).unwrap().spectrum;
+    let in_place = |images, rest| {
+        let mut cut = spectrum;
+        cut.shape.batch = images;
+        GramCuts::design(&cut, rest, &facts()).in_place
+    };
+    assert!(in_place(32, 0) && in_place(16, 0) && in_place(32, 16));
+    assert!(!in_place(1, 0) && !in_place(32, 1) && !in_place(16, 4));
 }
 
 #[test]
@@ -152,9 +161,14 @@ fn what_is_not_eligible_says_why() {
     let refused = |x, cout, k| design(&problem(x, cout, k), PlanOptions::default()).unwrap_err();
     assert_eq!(refused([1, 1, 1, 1, 1 << 23], 1, [1, 1, 1]), Ineligible::Axis(1 << 23));
     assert_eq!(refused([1 << 16, 1 << 15, 1, 1, 1], 1, [1, 1, 2]), Ineligible::Count(1 << 31));
-    let long = refused([2, 2, 2, 2, 90], 1, [2, 2, 90]);
-    assert_eq!(long, Ineligible::Taps { extent: 90, shared_memory: 232_448 });
-    assert_eq!(long.to_string(), "90 taps along the last axis do not fit in 232448 bytes of shared memory");
+    // Tables too long to index in 32 bits.
+    for (x, k) in [
+        ([1, 1, 1, 1, 709_828], [1, 1, 6001]),
+        ([1, 1, 262_302, 2, 2], [6001, 1, 1]),
+        ([1, 1, 2, 590_026, 2], [1, 6001, 1]),
+    ] {
+        assert!(matches!(refused(x, 1, k), Ineligible::Count(count) if count >= 1 << 31), "{x:?} {k:?}");
+    }
     let f64s = CudaSpectral::design(&kernelbench_77(2), &facts(), DType::F64, PlanOptions::default());
     assert_eq!(f64s.unwrap_err(), Error::Ineligible(Ineligible::Elements(DType::F64)));
 }
@@ -165,10 +179,7 @@ fn without_batch_statistics_there_are_no_energies() {
     let kernel = KernelShape { in_channels: 4, out_channels: 4, depth: 3, height: 3, width: 3 };
     let problem = Problem::builder(input, kernel).mode(Mode::Eval).running_statistics(true).build().unwrap();
     let design = design(&problem, PlanOptions::default()).unwrap();
-    assert_eq!(
-        (design.energies, design.parts(), design.lengths().energy, design.lengths().folded),
-        (false, 0, 0, [0; 2])
-    );
+    assert_eq!((design.energies, design.parts(), design.lengths().energy, design.lengths().sums), (false, 0, 0, 0));
 }
 
 /// What is chosen, and why, on either side of each threshold.
@@ -185,7 +196,7 @@ fn auto_takes_what_is_estimated_to_be_less() {
     assert_eq!(auto([16, 2, 16, 32, 32], 8, [3, 3, 3]), Algorithm::Direct, "0.3 GFLOP");
     assert_eq!(auto([16, 8, 16, 32, 32], 16, [3, 3, 3]), Algorithm::Spectral, "2 GFLOP");
     assert_eq!(auto([2, 3, 4, 5, 6], 7, [3, 3, 3]), Algorithm::Direct);
-    assert_eq!(auto([2, 64, 8, 8, 4096], 64, [3, 3, 90]), Algorithm::Direct, "too many taps");
+    assert_eq!(auto([2, 64, 8, 8, 4096], 64, [3, 3, 90]), Algorithm::Spectral, "many taps");
     assert_eq!(chosen(&kernelbench_77(16), DType::F64, PlanOptions::default()), Algorithm::Direct);
     let force = |algorithm| PlanOptions { algorithm: AlgorithmChoice::Force(algorithm), ..PlanOptions::default() };
     let small = problem([2, 3, 4, 5, 6], 7, [3, 3, 3]);

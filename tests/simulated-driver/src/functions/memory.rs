@@ -32,7 +32,7 @@ pub unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> u32 {
         let given = memory.allocate(&name, bytes as u64);
         context.allocations.insert(given);
         // SAFETY: `bytes` bytes were just allocated there.
-        unsafe { state.perform(&Work::Fill { address: given, byte: 0xFF, bytes })? };
+        unsafe { state.enqueue(DEFAULT, Work::Fill { address: given, byte: 0xFF, bytes })? };
         // SAFETY: the module's contract.
         unsafe { put(address, given) }
     })
@@ -41,6 +41,8 @@ pub unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> u32 {
 /// Frees.
 pub unsafe extern "C" fn cuMemFree_v2(address: u64) -> u32 {
     give_back("cuMemFree_v2", |state| {
+        // SAFETY: addresses of the host are valid until they are waited for: the callers' promise.
+        unsafe { state.catch_up_all() };
         let (context, memory) = state.held()?;
         if context.captures() {
             return Err(CAPTURE_UNSUPPORTED);

@@ -195,7 +195,11 @@ pub unsafe extern "C" fn cuCtxGetDevice(device: *mut i32) -> u32 {
 
 /// Waits for everything: here only says whether the context is lost.
 pub unsafe extern "C" fn cuCtxSynchronize() -> u32 {
-    call("cuCtxSynchronize", |state| state.current().map(|_| ()))
+    call("cuCtxSynchronize", |state| {
+        // SAFETY: addresses of the host are valid until they are waited for: the callers' promise.
+        unsafe { state.catch_up_all() };
+        state.current().map(|_| ())
+    })
 }
 
 /// Options of `cuModuleLoadDataEx`.

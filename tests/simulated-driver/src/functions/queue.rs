@@ -1,7 +1,7 @@
 //! Streams, events, graphs and launches.
 
 use super::put;
-use crate::context::Function;
+use crate::context::{Capture, Event, Function, Stream};
 use crate::state::{CAPTURE_UNSUPPORTED, INVALID_HANDLE, INVALID_VALUE, NOT_READY, State, call, give_back};
 use crate::work::{Launch, Work};
 
@@ -21,18 +21,26 @@ pub unsafe extern "C" fn cuStreamCreateWithPriority(stream: *mut usize, _flags: 
 /// `stream` is null or valid for a write.
 unsafe fn create_stream(state: &mut State, stream: *mut usize) -> Result<(), u32> {
     let handle = state.handle();
-    state.current()?.0.streams.insert(handle, None);
+    state.current()?.0.streams.insert(handle, Stream::default());
     // SAFETY: the caller's promise.
     unsafe { put(stream, handle) }
 }
 
-/// Waits for a stream, which is always done: here a lost context is told.
+/// Waits for a stream: here a lost context is told.
 pub unsafe extern "C" fn cuStreamSynchronize(stream: usize) -> u32 {
     call("cuStreamSynchronize", |state| {
-        let (context, _) = state.current()?;
-        let captures = context.capture(stream)?.is_some();
-        if captures { Err(CAPTURE_UNSUPPORTED) } else { Ok(()) }
+        if state.current()?.0.capture(stream)?.is_some() {
+            return Err(CAPTURE_UNSUPPORTED);
+        }
+        // SAFETY: addresses of the host are valid until they are waited for: the callers' promise.
+        unsafe { state.catch_up(stream, None) };
+        state.current().map(|_| ())
     })
+}
+
+/// Lets a stream wait for an event.
+pub unsafe extern "C" fn cuStreamWaitEvent(stream: usize, event: usize, _flags: u32) -> u32 {
+    call("cuStreamWaitEvent", |state| state.wait(stream, event))
 }
 
 /// 1 where the stream records its work, else 0.
@@ -46,14 +54,22 @@ pub unsafe extern "C" fn cuStreamIsCapturing(stream: usize, status: *mut u32) ->
 
 /// Destroys a stream, whatever context is current.
 pub unsafe extern "C" fn cuStreamDestroy_v2(stream: usize) -> u32 {
-    give_back("cuStreamDestroy_v2", |state| state.any()?.streams.remove(&stream).map(|_| ()).ok_or(INVALID_HANDLE))
+    give_back("cuStreamDestroy_v2", |state| {
+        // SAFETY: as for `cuStreamSynchronize`. (A driver does not wait here, and its work is done all the same.)
+        unsafe { state.catch_up(stream, None) };
+        state.any()?.streams.remove(&stream).map(|_| ()).ok_or(INVALID_HANDLE)
+    })
 }
 
 /// From here on the stream records its work.
 pub unsafe extern "C" fn cuStreamBeginCapture_v2(stream: usize, _mode: u32) -> u32 {
     call("cuStreamBeginCapture_v2", |state| {
-        let capture = state.current()?.0.streams.get_mut(&stream).ok_or(CAPTURE_UNSUPPORTED)?;
-        if capture.replace(Vec::new()).is_some() { Err(CAPTURE_UNSUPPORTED) } else { Ok(()) }
+        let stream = state.current()?.0.streams.get_mut(&stream).ok_or(CAPTURE_UNSUPPORTED)?;
+        if stream.capture.is_some() {
+            return Err(CAPTURE_UNSUPPORTED);
+        }
+        stream.capture = Some(Capture::Origin(Vec::new()));
+        Ok(())
     })
 }
 
@@ -62,8 +78,7 @@ pub unsafe extern "C" fn cuStreamEndCapture(stream: usize, graph: *mut usize) ->
     call("cuStreamEndCapture", |state| {
         let handle = state.handle();
         let (context, _) = state.current()?;
-        let capture = context.streams.get_mut(&stream).ok_or(INVALID_HANDLE)?;
-        let work = capture.take().ok_or(INVALID_VALUE)?;
+        let work = context.end_capture(stream)?;
         context.graphs.insert(handle, work);
         // SAFETY: the module's contract.
         unsafe { put(graph, handle) }
@@ -116,7 +131,7 @@ pub unsafe extern "C" fn cuGraphDestroy(graph: usize) -> u32 {
 pub unsafe extern "C" fn cuEventCreate(event: *mut usize, _flags: u32) -> u32 {
     call("cuEventCreate", |state| {
         let handle = state.handle();
-        state.current()?.0.events.insert(handle, None);
+        state.current()?.0.events.insert(handle, Event::default());
         // SAFETY: the module's contract.
         unsafe { put(event, handle) }
     })
@@ -124,15 +139,14 @@ pub unsafe extern "C" fn cuEventCreate(event: *mut usize, _flags: u32) -> u32 {
 
 /// Puts an event on a stream.
 pub unsafe extern "C" fn cuEventRecord(event: usize, stream: usize) -> u32 {
-    // SAFETY: no address of the host.
-    call("cuEventRecord", |state| unsafe { state.enqueue(stream, Work::Record { event }) })
+    call("cuEventRecord", |state| state.record(event, stream))
 }
 
 /// Milliseconds from one event to another, by the host's clock.
 pub unsafe extern "C" fn cuEventElapsedTime(milliseconds: *mut f32, first: usize, second: usize) -> u32 {
     call("cuEventElapsedTime", |state| {
         let (context, _) = state.current()?;
-        let time = |event| context.events.get(&event).ok_or(INVALID_HANDLE)?.ok_or(NOT_READY);
+        let time = |event| context.events.get(&event).ok_or(INVALID_HANDLE)?.time.ok_or(NOT_READY);
         let elapsed = time(second)?.saturating_duration_since(time(first)?);
         // SAFETY: the module's contract.
         unsafe { put(milliseconds, elapsed.as_secs_f32() * 1e3) }

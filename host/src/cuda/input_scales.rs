@@ -1,7 +1,6 @@
-//! Launching [`kernel_gpu::tap_sums`].
+//! Launching [`kernel_gpu::input_scales`].
 
-use kernel_gpu::spectrum::TILE;
-use kernel_gpu::tap_sums::TapSums;
+use kernel_gpu::input_scales::InputScales;
 
 use super::device::Bound;
 use super::error::CudaError;
@@ -9,7 +8,7 @@ use super::module::Kernel;
 use super::stream::RawStream;
 
 /// The stage's name in measurements.
-pub(super) const STAGE: &str = "tap_sums";
+pub(super) const STAGE: &str = "input_scales";
 
 /// Puts the kernel on `stream`.
 ///
@@ -17,12 +16,12 @@ pub(super) const STAGE: &str = "tap_sums";
 /// Each pointer of `parameters` holds what its field says; nothing else uses the outputs until the stream has passed this
 /// point.
 pub(super) unsafe fn launch(
-    kernel: &Kernel<TapSums>,
-    parameters: &TapSums,
+    kernel: &Kernel<InputScales>,
+    parameters: &InputScales,
     stream: RawStream,
     bound: &Bound<'_>,
 ) -> Result<(), CudaError> {
-    let blocks = (parameters.spectrum.in_tiles() * TILE).min(1 << 16);
+    let blocks = 1;
     // SAFETY: the caller's promise.
-    unsafe { kernel.launch("launching tap_sums", blocks, parameters, stream, bound) }
+    unsafe { kernel.launch("launching input_scales", blocks, parameters, stream, bound) }
 }

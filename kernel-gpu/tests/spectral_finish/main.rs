@@ -1,12 +1,10 @@
-//! `spectral_finish` against the definition.
+//! `spectral_finish` in the SIMT executor: clean under every schedule, the same bits, and right by the definition in f64.
 
 use cuda_std::global::Global;
-use cuda_std::simt::{Memory, Schedule};
+use cuda_std::simt::{Grid, Memory, Schedule};
+use kernel_gpu::entries;
 use kernel_gpu::pool_finish::PoolFinish;
 use kernel_gpu::spectral_finish::{SPEC, SpectralFinish};
-
-use crate::launch::{launch, same};
-use crate::reference::close;
 
 struct Case {
     batch: usize,
@@ -23,7 +21,7 @@ const FACTOR: f64 = 0.25;
 
 impl Case {
     fn draw(&self, count: usize, seed: u64) -> Vec<f64> {
-        crate::draw(count, seed).collect()
+        draw(count, seed).collect()
     }
     fn input_sum(&self) -> Vec<f64> {
         self.draw(self.batch * self.in_channels, 1)
@@ -150,4 +148,41 @@ fn spectral_finish() {
             check(&Case { batch, in_channels, channels, parts, blocks });
         }
     }
+}
+
+/// Uniform in [−1, 1): SplitMix64.
+fn draw(count: usize, seed: u64) -> impl Iterator<Item = f64> {
+    (0..count as u64).map(move |i| {
+        let mut z = (seed << 40).wrapping_add((i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^= z >> 31;
+        (z >> 11) as f64 * f64::powi(2.0, -52) - 1.0
+    })
+}
+
+/// Launches the entry of that name; it must run clean.
+fn launch<P>(name: &str, blocks: u32, schedule: Schedule, memory: &Memory, parameters: &P) {
+    let entry = entries::find(name).unwrap_or_else(|| panic!("no entry {name}"));
+    assert_eq!(entry.parameter_bytes, size_of::<P>());
+    // SAFETY: the parameters are of the entry's type: their sizes agree, and each caller below names the right one. What
+    // they point at is checked access by access.
+    let kernel = || unsafe { (entry.run)(std::ptr::from_ref(parameters).cast()) };
+    let report = Grid::of(entry.spec, blocks).schedule(schedule).run(memory, kernel);
+    assert!(report.is_clean(), "{name}, {schedule:?}:\n{report}");
+}
+
+/// The result of `run`, which has the same bits under each schedule.
+fn same<C, R>(case: &C, run: impl Fn(&C, Schedule) -> R, bits: impl Fn(&R) -> Vec<u64>) -> R {
+    let result = run(case, Schedule::InOrder);
+    for schedule in [Schedule::Reversed, Schedule::Random(5)] {
+        assert!(bits(&run(case, schedule)) == bits(&result), "{schedule:?} gives other bits");
+    }
+    result
+}
+
+fn close(what: impl Fn() -> String, found: f64, expected: f64, bound: f64) {
+    // Not `>`: a NaN fails.
+    let within = (found - expected).abs() <= bound;
+    assert!(within, "{}: {found:e} instead of {expected:e}, within {bound:e}", what());
 }

@@ -1,0 +1,402 @@
+//! The energies on a GPU, from the spectra of one cut of the batch and the taps: kernels, memory, and the order of launches.
+//!
+//! ```text
+//! input_scales
+//! for each range of channel pairs:
+//!     for each chunk of lines:        line_gram, axis_resample along outer
+//!     half_resample, axis_resample along pair
+//!     join
+//!     for each chunk of grid lines:   tap_spectrum, gram_energy
+//! ```
+//!
+//! The taps' spectrum, if it is held whole, is made once, beside all that and before the first join ([`branch`](super::branch)).
+
+use cuda_std::global::{Global, GlobalMut};
+use kernel_gpu::axis_resample::{self as axis, AxisResample};
+use kernel_gpu::gram_energy::{self as energy, GramEnergy};
+use kernel_gpu::gram_grid::BLOCK_WORDS;
+use kernel_gpu::half_resample::{self as half, HalfResample};
+use kernel_gpu::input_scales::{self as scales, InputScales};
+use kernel_gpu::line_gram::{self as line, LineGram};
+use kernel_gpu::spectrum::Spectrum;
+use kernel_gpu::tap_spectrum::{self as taps, TapSpectrum};
+
+use super::branch::Fork;
+use super::device::{Bound, CudaDevice};
+use super::error::CudaError;
+use super::memory::DeviceArray;
+use super::module::Kernel;
+use super::plan::{After, Target, WORKSPACE};
+use super::stream::RawStream;
+use super::{axis_resample, gram_energy, half_resample, input_scales, line_gram, tables, tap_spectrum};
+use crate::Error;
+use crate::plan::{Cost, CudaSpectral};
+
+/// A plan's kernels and memory for the energies.
+pub(super) struct Gram {
+    design: CudaSpectral,
+    kernels: Kernels,
+    memory: Memory,
+}
+
+struct Kernels {
+    tap_spectrum: Kernel<TapSpectrum>,
+    input_scales: Kernel<InputScales>,
+    line_gram: Kernel<LineGram>,
+    axis_resample: Kernel<AxisResample>,
+    half_resample: Kernel<HalfResample>,
+    gram_energy: Kernel<GramEnergy>,
+}
+
+/// What the kernels read and hand to each other: the arrays of [`SpectralLengths`](crate::plan::SpectralLengths).
+struct Memory {
+    twiddles: DeviceArray<f32>,
+    coefficients: DeviceArray<f32>,
+    outer: DeviceArray<f32>,
+    half: DeviceArray<f32>,
+    pair: DeviceArray<f32>,
+    input_exponent: DeviceArray<i32>,
+    scale_exponent: DeviceArray<i32>,
+    sums: DeviceArray<f32>,
+    resampled: DeviceArray<f32>,
+    taps: DeviceArray<f32>,
+    energy: DeviceArray<f64>,
+}
+
+/// What the launches read of others' arrays.
+#[derive(Clone, Copy)]
+pub(super) struct Sources {
+    /// The spectra of the cut; of a design in place they are overwritten.
+    pub(super) high: GlobalMut<u32>,
+    /// What rounding left of the strict lines'.
+    pub(super) low: Global<u32>,
+    /// e of each row of the cut.
+    pub(super) row_exponent: Global<i32>,
+    /// g of each c.
+    pub(super) channel_exponent: Global<i32>,
+}
+
+impl Gram {
+    /// Looks up the kernels, allocates, and starts copying the tables to the device.
+    pub(super) fn new(
+        design: &CudaSpectral,
+        device: &CudaDevice,
+        stream: RawStream,
+        bound: &Bound<'_>,
+    ) -> Result<Self, Error> {
+        let mut memory = Memory::new(design, device, bound)?;
+        let spectrum = &design.spectrum;
+        memory.twiddles.upload(&tables::grid_twiddles(&spectrum.grid())?, stream, bound)?;
+        memory.coefficients.upload(&tables::lag_coefficients(spectrum)?, stream, bound)?;
+        memory.outer.upload(&tables::outer_matrix(spectrum)?, stream, bound)?;
+        memory.half.upload(&tables::half_matrix(spectrum)?, stream, bound)?;
+        memory.pair.upload(&tables::pair_matrix(spectrum)?, stream, bound)?;
+        Ok(Self { design: *design, kernels: Kernels::find(design, device, bound)?, memory })
+    }
+
+    /// The stages and their costs.
+    pub(super) fn stages(&self) -> Vec<(&'static str, Cost)> {
+        let costs = self.design.costs();
+        vec![
+            (tap_spectrum::STAGE, costs.tap_spectrum),
+            (input_scales::STAGE, costs.input_scales),
+            (line_gram::STAGE, costs.line_gram),
+            (axis_resample::STAGES[0], costs.resample[0]),
+            (half_resample::STAGE, costs.resample[1]),
+            (axis_resample::STAGES[1], costs.resample[2]),
+            (gram_energy::STAGE, costs.gram_energy),
+        ]
+    }
+
+    /// The energies, (part, c).
+    pub(super) fn energy(&self) -> Global<f64> {
+        self.memory.energy.global()
+    }
+
+    /// Where the resampled sums go.
+    fn resampled(&mut self, sources: &Sources) -> GlobalMut<f32> {
+        match self.design.gram.in_place {
+            true => GlobalMut::from_address(sources.high.address()),
+            false => self.memory.resampled.global_mut(),
+        }
+    }
+
+    /// The taps' spectrum, if it is held whole: before all cuts, or beside the first.
+    ///
+    /// # Safety
+    /// As [`Self::launch`].
+    pub(super) unsafe fn prepare(
+        &mut self,
+        target: &Target<'_>,
+        sources: &Sources,
+        after: After<'_>,
+    ) -> Result<(), CudaError> {
+        let grid = self.design.spectrum.grid();
+        if self.design.gram.holds_taps(&grid) {
+            // SAFETY: the caller's promise; all lines of the grid.
+            unsafe { self.transform_taps(target, sources, (0, grid.grid_lines()), after)? };
+        }
+        Ok(())
+    }
+
+    /// The energies of one cut, in parts from `first_part` on; gives the part after the last.
+    ///
+    /// # Safety
+    /// The sources hold what they say, for this cut; the target's kernel is the problem's; nothing else uses them or this until
+    /// the stream has passed this point. [`Self::prepare`] has been called in this run, on the fork's stream.
+    pub(super) unsafe fn launch(
+        &mut self,
+        target: &Target<'_>,
+        cut: &Spectrum,
+        sources: &Sources,
+        (fork, mut first_part): (&mut Fork<'_>, u64),
+        after: After<'_>,
+    ) -> Result<u64, CudaError> {
+        let (grid, cuts) = (cut.grid(), self.design.gram);
+        // SAFETY: the caller's promise, here and below: each launch reads what the ones before wrote, in the stream's order.
+        unsafe { self.scales(target, cut, sources)? };
+        after(input_scales::STAGE)?;
+        for range in cuts.ranges(&grid) {
+            for lines in cuts.chunks(cut) {
+                // SAFETY: as above.
+                unsafe { self.sum_lines(target, cut, sources, range, lines)? };
+                after(line_gram::STAGE)?;
+                // SAFETY: as above.
+                unsafe { self.resample_outer(target, cut, sources, range, lines)? };
+                after(axis_resample::STAGES[0])?;
+            }
+            // SAFETY: as above.
+            unsafe { self.resample_half(target, cut, sources, range)? };
+            after(half_resample::STAGE)?;
+            // SAFETY: as above.
+            unsafe { self.resample_pair(target, cut, sources, range)? };
+            after(axis_resample::STAGES[1])?;
+            fork.join()?;
+            for lines in cuts.grid_chunks(&grid) {
+                if !cuts.holds_taps(&grid) {
+                    // SAFETY: as above.
+                    unsafe { self.transform_taps(target, sources, lines, after)? };
+                }
+                // SAFETY: as above; the parts are this launch's.
+                first_part += unsafe { self.energies(target, sources, range, lines, first_part)? };
+                after(gram_energy::STAGE)?;
+            }
+        }
+        Ok(first_part)
+    }
+
+    /// # Safety
+    /// As [`Self::launch`], for lines of the grid that fit.
+    unsafe fn transform_taps(
+        &mut self,
+        target: &Target<'_>,
+        sources: &Sources,
+        (first_line, lines): (u32, u32),
+        after: After<'_>,
+    ) -> Result<(), CudaError> {
+        let parameters = TapSpectrum {
+            kernel: Global::from_address(target.tensors.kernel),
+            channel_exponent: sources.channel_exponent,
+            twiddles: self.memory.twiddles.global(),
+            spectrum: self.memory.taps.global_mut(),
+            grid: self.design.spectrum.grid(),
+            first_line,
+            lines,
+        };
+        // SAFETY: the kernel and the exponents are the caller's promise; the output holds a chunk of lines.
+        unsafe { tap_spectrum::launch(&self.kernels.tap_spectrum, &parameters, target.stream, target.bound)? };
+        after(tap_spectrum::STAGE)
+    }
+
+    /// # Safety
+    /// As [`Self::launch`].
+    unsafe fn scales(&mut self, target: &Target<'_>, cut: &Spectrum, sources: &Sources) -> Result<(), CudaError> {
+        let parameters = InputScales {
+            row_exponent: sources.row_exponent,
+            channel_exponent: self.memory.input_exponent.global_mut(),
+            scale_exponent: self.memory.scale_exponent.global_mut(),
+            in_channels: cut.shape.in_channels,
+            batch: cut.shape.batch,
+        };
+        // SAFETY: the caller's promise; one number a channel, and two.
+        unsafe { input_scales::launch(&self.kernels.input_scales, &parameters, target.stream, target.bound) }
+    }
+
+    /// # Safety
+    /// As [`Self::launch`], for a range and a chunk of the design's.
+    unsafe fn sum_lines(
+        &mut self,
+        target: &Target<'_>,
+        cut: &Spectrum,
+        sources: &Sources,
+        (first_block, blocks): (u32, u32),
+        (first_line, lines): (u32, u32),
+    ) -> Result<(), CudaError> {
+        let memory = &mut self.memory;
+        let parameters = LineGram {
+            high: Global::from_address(sources.high.address()),
+            low: sources.low,
+            row_exponent: sources.row_exponent,
+            channel_exponent: memory.input_exponent.global(),
+            scale_exponent: memory.scale_exponent.global(),
+            coefficients: memory.coefficients.global(),
+            sums: memory.sums.global_mut(),
+            spectrum: *cut,
+            first_line,
+            lines,
+            first_block,
+            blocks,
+        };
+        // SAFETY: the spectra are the caller's promise; the sums hold a chunk of lines of a range.
+        unsafe { line_gram::launch(&self.kernels.line_gram, &parameters, target.stream, target.bound) }
+    }
+
+    /// # Safety
+    /// As [`Self::sum_lines`], which wrote the chunk's sums.
+    unsafe fn resample_outer(
+        &mut self,
+        target: &Target<'_>,
+        cut: &Spectrum,
+        sources: &Sources,
+        (_, blocks): (u32, u32),
+        (first, rows): (u32, u32),
+    ) -> Result<(), CudaError> {
+        let resampled = self.resampled(sources);
+        let (memory, m, inputs) = (&mut self.memory, cut.grid().m(), cut.n()[0]);
+        let parameters = AxisResample {
+            input: memory.sums.global(),
+            matrix: memory.outer.global(),
+            output: resampled,
+            inner: u64::from(m[2]) * u64::from(blocks) * u64::from(BLOCK_WORDS),
+            outer: first / inputs,
+            skipped: first % inputs,
+            rows,
+            inputs,
+            outputs: m[0],
+        };
+        // SAFETY: the sums of these lines, in the order of (fr, fo); the output holds all fr of a range.
+        unsafe { axis_resample::launch(&self.kernels.axis_resample, &parameters, target.stream, target.bound) }
+    }
+
+    /// # Safety
+    /// As [`Self::launch`]; all lines of the range are resampled along the outer axis.
+    unsafe fn resample_half(
+        &mut self,
+        target: &Target<'_>,
+        cut: &Spectrum,
+        sources: &Sources,
+        (first_block, blocks): (u32, u32),
+    ) -> Result<(), CudaError> {
+        let resampled = self.resampled(sources);
+        let memory = &mut self.memory;
+        let parameters = HalfResample {
+            input: Global::from_address(resampled.address()),
+            matrix: memory.half.global(),
+            channel_exponent: memory.input_exponent.global(),
+            scale_exponent: memory.scale_exponent.global(),
+            output: memory.sums.global_mut(),
+            grid: cut.grid(),
+            inputs: cut.half(),
+            first_block,
+            blocks,
+        };
+        // SAFETY: the caller's promise; the output holds a range's components on the grid.
+        unsafe { half_resample::launch(&self.kernels.half_resample, &parameters, target.stream, target.bound) }
+    }
+
+    /// # Safety
+    /// As [`Self::launch`]; [`Self::resample_half`] was before.
+    unsafe fn resample_pair(
+        &mut self,
+        target: &Target<'_>,
+        cut: &Spectrum,
+        sources: &Sources,
+        (_, blocks): (u32, u32),
+    ) -> Result<(), CudaError> {
+        let resampled = self.resampled(sources);
+        let (memory, grid) = (&mut self.memory, cut.grid());
+        let m2 = grid.m()[2];
+        let parameters = AxisResample {
+            input: memory.sums.global(),
+            matrix: memory.pair.global(),
+            output: resampled,
+            inner: u64::from(blocks) * u64::from(BLOCK_WORDS),
+            outer: 0,
+            skipped: 0,
+            rows: grid.grid_lines() * m2,
+            inputs: m2,
+            outputs: m2,
+        };
+        // SAFETY: the caller's promise; the output holds a range's Gram matrices.
+        unsafe { axis_resample::launch(&self.kernels.axis_resample, &parameters, target.stream, target.bound) }
+    }
+
+    /// # Safety
+    /// As [`Self::launch`]; the range's Gram matrices and the taps' spectrum of these lines are there.
+    unsafe fn energies(
+        &mut self,
+        target: &Target<'_>,
+        sources: &Sources,
+        (first_block, blocks): (u32, u32),
+        (first_line, lines): (u32, u32),
+        first_part: u64,
+    ) -> Result<u64, CudaError> {
+        let resampled = self.resampled(sources);
+        let (memory, grid) = (&mut self.memory, self.design.spectrum.grid());
+        let line_words = u64::from(grid.m()[2]) * u64::from(blocks) * u64::from(BLOCK_WORDS);
+        let parameters = GramEnergy {
+            gram: Global::<f32>::from_address(resampled.address()).offset(u64::from(first_line) * line_words),
+            spectrum: memory.taps.global(),
+            scale_exponent: memory.scale_exponent.global(),
+            channel_exponent: sources.channel_exponent,
+            energy: memory.energy.global_mut(),
+            grid,
+            first_line,
+            lines,
+            first_block,
+            blocks,
+            shares: self.design.gram.shares,
+            first_part,
+        };
+        // SAFETY: the caller's promise; the energies hold the parts of all launches.
+        unsafe { gram_energy::launch(&self.kernels.gram_energy, &parameters, target.stream, target.bound)? };
+        Ok(parameters.parts())
+    }
+}
+
+impl Kernels {
+    fn find(design: &CudaSpectral, device: &CudaDevice, bound: &Bound<'_>) -> Result<Self, CudaError> {
+        let (kernels, shared) = (device.kernels(), device.facts().shared_memory);
+        let of_lines = if line::lags(design.spectrum.shape.kernel[2]) == 2 { line::SPEC_2 } else { line::SPEC_4 };
+        Ok(Self {
+            tap_spectrum: kernels.find(taps::SPEC, shared, bound)?,
+            input_scales: kernels.find(scales::SPEC, shared, bound)?,
+            line_gram: kernels.find(of_lines, shared, bound)?,
+            axis_resample: kernels.find(axis::SPEC, shared, bound)?,
+            half_resample: kernels.find(half::SPEC, shared, bound)?,
+            gram_energy: kernels.find(energy::SPEC, shared, bound)?,
+        })
+    }
+}
+
+impl Memory {
+    fn new(design: &CudaSpectral, device: &CudaDevice, bound: &Bound<'_>) -> Result<Self, Error> {
+        let lengths = design.lengths();
+        let floats = |len: u64| DeviceArray::new(WORKSPACE, usize::try_from(len).unwrap_or(usize::MAX), device, bound);
+        let integers =
+            |len: u64| DeviceArray::new(WORKSPACE, usize::try_from(len).unwrap_or(usize::MAX), device, bound);
+        Ok(Self {
+            twiddles: floats(lengths.twiddles[1])?,
+            coefficients: floats(lengths.coefficients)?,
+            outer: floats(lengths.matrices[0])?,
+            half: floats(lengths.matrices[1])?,
+            pair: floats(lengths.matrices[2])?,
+            input_exponent: integers(lengths.input_exponent)?,
+            scale_exponent: integers(lengths.scale_exponent)?,
+            sums: floats(lengths.sums)?,
+            resampled: floats(lengths.resampled)?,
+            taps: floats(lengths.taps)?,
+            energy: DeviceArray::new(WORKSPACE, usize::try_from(lengths.energy).unwrap_or(usize::MAX), device, bound)?,
+        })
+    }
+}

@@ -1,0 +1,121 @@
+//! The Gram matrices of drawn spectra in the SIMT executor: clean under every schedule, the same bits, and right by the
+//! definition in f64.
+
+mod data;
+mod launch;
+
+use cuda_std::simt::Schedule;
+use data::{Case, Complex, Data};
+
+const CASE: Case = Case {
+    batch: 3,
+    in_channels: 5,
+    n: [4, 5, 13],
+    kernel: [2, 3, 5],
+    all_strict: false,
+    scaled: false,
+    lines: 7,
+    blocks: 2,
+};
+
+/// f32 sums; the products of two low words are left out.
+const BOUND: f64 = 1e-6;
+
+fn norm(values: &[Complex]) -> f64 {
+    values.iter().map(|(re, im)| re * re + im * im).sum::<f64>().sqrt()
+}
+
+fn distance(found: &[Complex], expected: &[Complex]) -> f64 {
+    let differences: Vec<_> = found.iter().zip(expected).map(|(a, b)| (a.0 - b.0, a.1 - b.1)).collect();
+    norm(&differences)
+}
+
+fn check(case: Case) {
+    let data = Data::of(&case);
+    let grid = &data.grid;
+    let mut first = 0;
+    while first < grid.blocks() {
+        let blocks = case.blocks.min(grid.blocks() - first);
+        let schedules = [Schedule::InOrder, Schedule::Reversed, Schedule::Random(5)];
+        let results = schedules.map(|schedule| launch::run(&case, &data, first, schedule));
+        let bits = |(gram, scale): &(Vec<f32>, i32)| (gram.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), *scale);
+        assert!(results.iter().all(|result| bits(result) == bits(&results[0])), "{case:?}");
+        let (gram, scale) = &results[0];
+        for block in 0..blocks {
+            let (rows, columns) = grid.block(first + block);
+            // The corners of the block, the diagonal and some others.
+            let mut pairs = Vec::new();
+            for (i, j) in [(0, 0), (1, 0), (3, 4), (2, 2), (15, 0), (0, 15), (9, 15), (15, 15)] {
+                let channels = (rows * 16 + i, columns * 16 + j);
+                let found: Vec<Complex> = (0..grid.points())
+                    .map(|point| {
+                        let at = ((point * u64::from(blocks) + u64::from(block)) * 256 + u64::from(16 * i + j)) * 2;
+                        let (re, im) = (gram[at as usize], gram[at as usize + 1]);
+                        let scale = f64::powi(4.0, *scale);
+                        (f64::from(re) * scale, f64::from(im) * scale)
+                    })
+                    .collect();
+                if channels.0 >= grid.in_channels || channels.1 >= grid.in_channels {
+                    assert!(found.iter().all(|&value| value == (0.0, 0.0)), "{case:?}");
+                } else {
+                    pairs.push((channels, found, data.gram(channels.0, channels.1)));
+                }
+            }
+            for ((i, j), found, expected) in &pairs {
+                // A channel pair's matrices are as large as those of its channels with themselves, or smaller.
+                let size = (norm(&data.gram(*i, *i)) * norm(&data.gram(*j, *j))).sqrt();
+                let error = distance(found, expected) / size;
+                assert!(size > 0.0 && error <= BOUND, "{case:?} {i} {j}: {error:e}");
+                // Controls: the matrix without a conjugate, and the neighbouring point.
+                // (One point alone is its own mirror image, and real.)
+                if i != j && found.len() > 1 {
+                    let conjugate: Vec<_> = found.iter().map(|&(re, im)| (re, -im)).collect();
+                    assert!(distance(&conjugate, expected) > 100.0 * BOUND * size, "{case:?}");
+                }
+                if found.len() > 1 {
+                    let mut turned = found.clone();
+                    turned.rotate_left(1);
+                    assert!(distance(&turned, expected) > 100.0 * BOUND * size, "{case:?}");
+                }
+            }
+        }
+        first += blocks;
+    }
+}
+
+#[test]
+fn a_few_channels() {
+    check(CASE);
+    check(Case { batch: 17, lines: 100, ..CASE });
+}
+
+#[test]
+fn strict_lines() {
+    check(Case { all_strict: true, batch: 9, ..CASE });
+}
+
+#[test]
+fn more_channels_than_a_tile_in_ranges_of_blocks() {
+    check(Case { in_channels: 37, n: [2, 2, 6], kernel: [1, 2, 3], blocks: 10, lines: 3, ..CASE });
+    check(Case { in_channels: 50, n: [1, 2, 4], kernel: [1, 1, 2], blocks: 3, ..CASE });
+}
+
+#[test]
+fn rows_of_different_scales() {
+    check(Case { scaled: true, batch: 4, ..CASE });
+    check(Case { scaled: true, in_channels: 20, all_strict: true, n: [2, 3, 4], kernel: [2, 1, 2], ..CASE });
+}
+
+#[test]
+fn other_kernels_and_lengths() {
+    for (kernel, n) in [
+        ([1, 1, 1], [2, 2, 4]),
+        ([1, 1, 6], [1, 1, 7]),
+        ([1, 1, 11], [1, 1, 12]),
+        ([6, 1, 1], [6, 1, 1]),
+        ([1, 7, 1], [1, 8, 1]),
+        ([3, 2, 1], [4, 2, 2]),
+    ] {
+        check(Case { kernel, n, ..CASE });
+    }
+}
