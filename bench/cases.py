@@ -1,6 +1,6 @@
 """The problems that compare_pytorch.py measures, and their tensors.
 
-A case is B, Cin, Cout, (D, H, W), (Kd, Kh, Kw). Tensors are drawn on the GPU: x in [0, 1), taps and conv_bias as PyTorch's
+A case is B, Cin, Cout, (D, H, W), (Kd, Kh, Kw). Tensors are drawn on the device: x in [0, 1), taps and conv_bias as PyTorch's
 modules draw them, bn_weight in [0.5, 1.5), bn_bias in [-0.5, 0.5); or, in tensara, all of them in [0, 1).
 """
 
@@ -30,13 +30,13 @@ class Case:
         across = "×".join(map(str, self.extents))
         return f"{self.batch} × {self.cin} → {self.cout}, {across}, kernel {'×'.join(map(str, self.kernel))}"
 
-    def tensors(self):
+    def tensors(self, device="cuda"):
         """input, kernel, conv_bias, bn_weight, bn_bias: the same for every run."""
-        generator = torch.Generator("cuda").manual_seed(77)
+        generator = torch.Generator(device).manual_seed(77)
 
         def uniform(lo, hi, *shape):
             lo, hi = (0.0, 1.0) if self.unit else (lo, hi)
-            return torch.rand(*shape, device="cuda", generator=generator) * (hi - lo) + lo
+            return torch.rand(*shape, device=device, generator=generator) * (hi - lo) + lo
 
         bound = (self.cout * prod(self.kernel)) ** -0.5
         return (

@@ -41,6 +41,9 @@ pub enum Error {
     /// A way that was asked for and is not one for the problem.
     #[error("algorithm = spectral is not possible for this problem: {0}")]
     Ineligible(crate::plan::Ineligible),
+    /// Whoever watches the run asked it to stop.
+    #[error("cancelled")]
+    Cancelled,
     /// A channel asked for that the problem does not have.
     #[error("channel {found} was asked for; the problem has {out_channels} output channels")]
     Channel {

@@ -5,7 +5,7 @@
 //! out[b,c] = mean_p( γ[c]·(s·z − μ[c])/√(σ²[c] + ε) + β[c] )       μ, σ²: mean and variance of s·z
 //! ```
 //! PyTorch's `ConvTranspose3d` → `· scale_factor` → `BatchNorm3d` → `AdaptiveAvgPool3d(1)`, with its names,
-//! defaults and rules, but z is never stored. Tensors are `f32` or `f64`; sums are taken in `f64` on the CPU.
+//! defaults and rules, but z is never stored. Tensors are `f32` or `f64`.
 //!
 //! ```
 //! use convt_bn_gap::{Device, Inputs, Plan, PlanOptions, Problem};
@@ -46,6 +46,7 @@ mod problem;
 pub mod reference;
 mod tensors;
 
+pub use cpu::Watch;
 pub use element::{DType, Element};
 pub use error::{Error, Unavailable};
 pub use plan::{Algorithm, AlgorithmChoice, Backend, Device, Plan, PlanOptions, Precision, Recipe};

@@ -55,6 +55,41 @@ pub fn try_filled<T: Clone>(what: &'static str, len: usize, value: T) -> Result<
     Ok(values)
 }
 
+/// `len` zeros, whose pages the system gives when they are first touched: by whichever thread does.
+///
+/// # Errors
+/// [`Error::Memory`] where they do not fit.
+pub(crate) fn try_zeroed<T: bytemuck::Zeroable>(what: &'static str, len: usize) -> Result<Vec<T>, Error> {
+    let needed = (len as u64).saturating_mul(size_of::<T>() as u64);
+    check(what, needed)?;
+    let values = bytemuck::allocation::try_zeroed_vec(len).map_err(|()| Error::Memory {
+        what,
+        needed,
+        available: available(),
+    })?;
+    prefer_huge_pages(&values);
+    Ok(values)
+}
+
+/// Asks for 2 MiB pages where they are to be had: large workspaces are touched once a run, and a fault for each 4 KiB takes
+/// longer than the work on it.
+fn prefer_huge_pages<T>(values: &[T]) {
+    #[cfg(target_os = "linux")]
+    {
+        const PAGE: usize = 4096;
+        let (start, end) = (values.as_ptr().addr(), values.as_ptr().addr() + size_of_val(values));
+        let first = start.next_multiple_of(PAGE);
+        if end > first + (1 << 21) {
+            // SAFETY: whole pages inside one live allocation; the advice changes no contents. Its failure changes nothing.
+            unsafe {
+                libc::madvise(values.as_ptr().with_addr(first).cast_mut().cast(), end - first, libc::MADV_HUGEPAGE);
+            }
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = values;
+}
+
 /// An array of `values` in C order.
 ///
 /// # Panics

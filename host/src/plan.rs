@@ -6,7 +6,7 @@
 //! | device | algorithms | accumulation |
 //! |---|---|---|
 //! | `cuda` | direct, spectral (f32) | `f32`, or `f64` in strict precision; the mean always in `f64` |
-//! | `cpu` | direct, reference | `f64` |
+//! | `cpu` | spectral, direct, reference | the tensors' own type, or `f64` in strict precision; means and last sums in `f64` |
 //! | `reference` | reference | `f64` |
 //!
 //! ```
@@ -22,6 +22,7 @@
 mod cost;
 mod cuda_direct;
 mod device;
+mod gram;
 mod measure;
 mod recipe;
 mod roles;
@@ -33,7 +34,7 @@ mod workspace;
 use std::marker::PhantomData;
 
 use crate::Error;
-use crate::cpu;
+use crate::cpu::{self, Watch};
 #[cfg(feature = "cuda")]
 use crate::cuda::{CudaPlan, DeviceTensors, RawStream};
 use crate::element::Element;
@@ -44,9 +45,10 @@ use crate::tensors::{Inputs, Outputs, Progress};
 pub use cost::{Cost, SpectralCosts};
 pub use cuda_direct::CudaDirect;
 pub use device::{Backend, Device};
+pub use gram::GramCuts;
 pub use measure::{Measurement, StageMeasurement, median};
 pub use recipe::{Algorithm, AlgorithmChoice, CudaRecipe, DeviceFacts, PlanOptions, Precision, Recipe, design};
-pub use spectral::{CudaSpectral, Ineligible, Products, WORKSPACE_BUDGET};
+pub use spectral::{CudaSpectral, Ineligible, WORKSPACE_BUDGET};
 pub use transform::Transform;
 pub use workspace::SpectralLengths;
 
@@ -56,6 +58,7 @@ pub struct Plan<T: Element> {
     problem: Problem,
     recipe: Recipe,
     engine: Engine<T>,
+    stages: Vec<cpu::Stage>,
 }
 
 #[derive(Debug)]
@@ -80,13 +83,13 @@ impl<T: Element> Plan<T> {
         #[cfg(feature = "cuda")]
         if let (Some(gpu), Some(cuda)) = (device.gpu(), &recipe.cuda) {
             let engine = Engine::Cuda(Box::new(CudaPlan::build(problem, cuda, gpu)?));
-            return Ok(Plan { problem: problem.clone(), recipe, engine });
+            return Ok(Plan { problem: problem.clone(), recipe, engine, stages: Vec::new() });
         }
         let engine = match recipe.algorithm {
             Algorithm::Reference => Engine::Reference,
             _ => Engine::Cpu,
         };
-        Ok(Plan { problem: problem.clone(), recipe, engine })
+        Ok(Plan { problem: problem.clone(), recipe, engine, stages: Vec::new() })
     }
 
     /// What will run, and why.
@@ -104,7 +107,7 @@ impl<T: Element> Plan<T> {
     /// # Errors
     /// Tensors that are not the problem's, memory that is not there, or the device's failure.
     pub fn run(&mut self, inputs: &Inputs<'_, T>) -> Result<Outputs<T>, Error> {
-        self.run_reporting(inputs, None)
+        self.run_watched(inputs, Watch::default())
     }
 
     /// Computes, and says how far it is. Devices that finish too soon to tell report nothing.
@@ -112,7 +115,12 @@ impl<T: Element> Plan<T> {
     /// # Errors
     /// Those of [`run`](Plan::run).
     pub fn run_with_progress(&mut self, inputs: &Inputs<'_, T>, progress: Progress<'_>) -> Result<Outputs<T>, Error> {
-        self.run_reporting(inputs, Some(progress))
+        self.run_watched(inputs, Watch { progress: Some(progress), cancelled: None })
+    }
+
+    /// What the last [`run`](Plan::run) on a CPU did, and how long each part took; nothing on other devices.
+    pub fn stages(&self) -> &[cpu::Stage] {
+        &self.stages
     }
 
     /// Computes on tensors that are in device memory, and returns without waiting: no allocation, fit for capture in a CUDA
@@ -153,9 +161,18 @@ impl<T: Element> Plan<T> {
         }
     }
 
-    fn run_reporting(&mut self, inputs: &Inputs<'_, T>, progress: Option<Progress<'_>>) -> Result<Outputs<T>, Error> {
+    /// Computes, says how far it is, and stops when asked to. Only a CPU looks whether it is asked.
+    ///
+    /// # Errors
+    /// Those of [`run`](Plan::run), and [`Error::Cancelled`].
+    pub fn run_watched(&mut self, inputs: &Inputs<'_, T>, watch: Watch<'_>) -> Result<Outputs<T>, Error> {
         match &mut self.engine {
-            Engine::Cpu => cpu::run(&self.problem, inputs, progress),
+            Engine::Cpu => {
+                let way = cpu::Way { algorithm: self.recipe.algorithm, precision: self.recipe.precision };
+                let (outputs, stages) = cpu::run(&self.problem, inputs, way, watch)?;
+                self.stages = stages;
+                Ok(outputs)
+            }
             #[cfg(feature = "cuda")]
             Engine::Cuda(plan) => plan.run(inputs),
             #[cfg(not(feature = "cuda"))]
@@ -163,7 +180,7 @@ impl<T: Element> Plan<T> {
             Engine::Reference => {
                 inputs.check(&self.problem)?;
                 let wide = inputs.to_f64()?;
-                reference::run(&self.problem, &wide.as_inputs(), None, progress).map(Outputs::rounded)
+                reference::run(&self.problem, &wide.as_inputs(), None, watch.progress).map(Outputs::rounded)
             }
         }
     }
@@ -194,6 +211,8 @@ mod tests {
         let expected = reference::run(&problem, &inputs.to_f64().unwrap().as_inputs(), None, None).unwrap();
         let ways = [
             (Device::cpu(), PlanOptions::default()),
+            (Device::cpu(), force(Algorithm::Spectral)),
+            (Device::cpu(), force(Algorithm::Direct)),
             (Device::cpu(), force(Algorithm::Reference)),
             (Device::reference(), PlanOptions::default()),
         ];

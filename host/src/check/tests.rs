@@ -75,7 +75,8 @@ fn permuted_channels_and_samples_fail() {
 fn flipped_taps_fail() {
     let (problem, mut tensors, _) = case();
     tensors.kernel = tensors.kernel.slice(s![.., .., ..;-1, ..;-1, ..;-1]).to_owned();
-    let flipped = cpu::run(&problem, &tensors.as_inputs(), None).unwrap();
+    let way = cpu::Way { algorithm: Algorithm::Direct, precision: crate::Precision::Default };
+    let flipped = cpu::run(&problem, &tensors.as_inputs(), way, cpu::Watch::default()).unwrap().0;
     assert!(!passes(&flipped.output));
 }
 

@@ -9,6 +9,7 @@
 
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array1, Array2, Axis, Zip};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{Operands, matrix, nonfinite};
@@ -24,18 +25,38 @@ const RUN: usize = 1024;
 pub(super) struct Sums {
     /// (B, Cin), over space.
     pub x: Array2<f64>,
+    /// max |x| of each input channel; NaN and infinity count as nothing.
+    pub largest: Vec<f64>,
+    /// Σ x² of each input channel.
+    pub squares: Array1<f64>,
     /// (Cin, Cout), over taps.
     pub w: Array2<f64>,
+    /// Σ w² over taps, (Cin, Cout).
+    pub w_squares: Array2<f64>,
 }
 
 impl Sums {
     pub fn of<T: Element>(operands: &Operands<'_, T>) -> Result<Sums, Error> {
         let problem = operands.problem;
         let (batch, ci, co) = (problem.batch(), problem.in_channels(), problem.out_channels());
+        let x = rows_summed(&operands.x, problem.input_volume())?;
+        let w = rows_summed(&operands.w, problem.taps())?;
+        let channel = |i: usize| x[i..].iter().step_by(ci);
         Ok(Sums {
-            x: rows_summed(&operands.x, problem.input_volume(), [batch, ci])?,
-            w: rows_summed(&operands.w, problem.taps(), [ci, co])?,
+            largest: (0..ci).map(|i| channel(i).fold(0.0, |max: f64, row| max.max(row.largest))).collect(),
+            squares: (0..ci).map(|i| channel(i).map(|row| row.squares).sum()).collect(),
+            x: memory::in_shape(ndarray::Dim([batch, ci]), x.iter().map(|row| row.sum).collect()),
+            w: memory::in_shape(ndarray::Dim([ci, co]), w.iter().map(|row| row.sum).collect()),
+            w_squares: memory::in_shape(ndarray::Dim([ci, co]), w.iter().map(|row| row.squares).collect()),
         })
+    }
+
+    /// By how much a channel's energy is below what its taps and the input have apart: the largest
+    /// Σ_i ‖w[i,c]‖²·‖x[i]‖² / E[c], with ‖x[i]‖² given. Rounding errors of amplitudes grow by the square root of it. A channel
+    /// whose taps are 0 is exact.
+    pub fn cancelled(&self, of_inputs: &Array1<f64>, energies: &[f64]) -> f64 {
+        let of_channel = |(&energy, &apart): (&f64, &f64)| if apart > 0.0 { apart / energy.max(0.0) } else { 0.0 };
+        energies.iter().zip(&of_inputs.dot(&self.w_squares)).map(of_channel).fold(0.0, f64::max)
     }
 
     /// Whether every sum is finite; then every element is.
@@ -109,28 +130,102 @@ fn centre(x: &Array2<f64>, centred: &mut Array2<f64>) -> Array1<f64> {
     mean + first
 }
 
-/// The sum of each run of `len` values.
-fn rows_summed<T: Element>(values: &[T], len: usize, shape: [usize; 2]) -> Result<Array2<f64>, Error> {
-    let mut sums = memory::try_with_capacity("sums", shape[0] * shape[1])?;
-    values.par_chunks_exact(len).map(sum).collect_into_vec(&mut sums);
-    Ok(memory::in_shape(ndarray::Dim(shape), sums))
+/// What is known of a row of values.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct RowSums {
+    sum: f64,
+    squares: f64,
+    largest: f64,
 }
 
-/// Pairwise over runs, eight accumulators in a run: the error grows with the logarithm of the length.
-fn sum<T: Element>(values: &[T]) -> f64 {
-    if values.len() > RUN {
-        let (a, b) = values.split_at(values.len() / 2);
-        return sum(a) + sum(b);
-    }
-    let (eights, rest) = values.as_chunks::<8>();
-    let mut lanes = [0.0; 8];
-    for eight in eights {
-        for (lane, value) in lanes.iter_mut().zip(eight) {
-            *lane += value.to_f64();
+/// Of each run of `len` values.
+fn rows_summed<T: Element>(values: &[T], len: usize) -> Result<Vec<RowSums>, Error> {
+    let mut rows = memory::try_filled("sums", values.len() / len, RowSums::default())?;
+    let arch = pulp::Arch::new();
+    let at_once = (RUN / len).max(1);
+    rows.par_chunks_mut(at_once)
+        .zip(values.par_chunks(at_once * len))
+        .for_each(|(rows, values)| arch.dispatch(Rows { rows, values, len }));
+    Ok(rows)
+}
+
+/// Rows to be summed with the processor's own vectors.
+struct Rows<'a, T> {
+    rows: &'a mut [RowSums],
+    values: &'a [T],
+    len: usize,
+}
+
+impl<T: Element> WithSimd for Rows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (row, values) in self.rows.iter_mut().zip(self.values.chunks_exact(self.len)) {
+            *row = sum(values);
         }
     }
-    let tail: f64 = rest.iter().map(|value| value.to_f64()).sum();
-    lanes.iter().sum::<f64>() + tail
+}
+
+/// Pairwise over runs, 16 accumulators in a run: the error grows with the logarithm of the length. Squares and the largest
+/// magnitude beside it.
+#[inline(always)]
+fn sum<T: Element>(values: &[T]) -> RowSums {
+    let (mut partial, mut total) = ([0.0; usize::BITS as usize], RowSums::default());
+    // Runs are added like bits to a counter: a carry joins two sums over equally many.
+    for (run, values) in values.chunks(RUN).enumerate() {
+        let of_run = sum_of_run(values);
+        total.largest = total.largest.max(of_run.largest);
+        total.squares += of_run.squares;
+        let carries = (run + 1).trailing_zeros() as usize;
+        let mut joined = of_run.sum;
+        for partial in &mut partial[..carries] {
+            joined += *partial;
+            *partial = 0.0;
+        }
+        partial[carries] = joined;
+    }
+    for partial in partial {
+        total.sum += partial;
+    }
+    total
+}
+
+/// `largest`, or the magnitude of `value` if that is larger and finite; NaN is not.
+#[inline(always)]
+fn larger(largest: f64, value: f64) -> f64 {
+    let magnitude = value.abs();
+    let counts = (magnitude > largest) & (magnitude < f64::INFINITY);
+    if counts { magnitude } else { largest }
+}
+
+#[inline(always)]
+fn sum_of_run<T: Element>(values: &[T]) -> RowSums {
+    const LANES: usize = 16;
+    let (whole, rest) = values.as_chunks::<LANES>();
+    let (mut sums, mut squares, mut largest) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+    for values in whole {
+        for lane in 0..LANES {
+            let value = values[lane].to_f64();
+            sums[lane] += value;
+            squares[lane] += value * value;
+            largest[lane] = larger(largest[lane], value);
+        }
+    }
+    let mut total = RowSums::default();
+    for value in rest {
+        let value = value.to_f64();
+        total.sum += value;
+        total.squares += value * value;
+        total.largest = larger(total.largest, value);
+    }
+    let (mut sum, mut of_squares) = (0.0, 0.0);
+    for lane in 0..LANES {
+        sum += sums[lane];
+        of_squares += squares[lane];
+        total.largest = total.largest.max(largest[lane]);
+    }
+    RowSums { sum: sum + total.sum, squares: of_squares + total.squares, largest: total.largest }
 }
 
 /// m[b,c] of a block, for the variance.
@@ -145,10 +240,21 @@ mod tests {
 
     #[test]
     fn sums_are_those_of_integers() {
-        for len in [0, 1, 7, 8, 9, 1023, 1024, 1025, 5000] {
-            let values: Vec<f32> = (0..len).map(|i| i as f32).collect();
-            assert_eq!(sum(&values), (0..len).sum::<usize>() as f64, "{len}");
+        for len in [0usize, 1, 7, 8, 9, 31, 32, 33, 1023, 1024, 1025, 5000, 100_000] {
+            let values: Vec<f32> = (0..len).map(|i| -(i as f32)).collect();
+            let largest = len.saturating_sub(1) as f64;
+            let found = sum(&values);
+            assert_eq!((found.sum, found.largest), (-((0..len).sum::<usize>() as f64), largest), "{len}");
+            let squares = (0..len).map(|i| (i * i) as f64).sum::<f64>();
+            assert!((found.squares - squares).abs() <= 1e-12 * squares, "{len}");
         }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_not_the_largest() {
+        let mut values = vec![0.5f32; 40];
+        (values[3], values[33], values[34]) = (f32::INFINITY, f32::NAN, -2.0);
+        assert_eq!(sum(&values).largest, 2.0);
     }
 
     #[test]

@@ -8,7 +8,17 @@ use crate::reference;
 use crate::tensors::Tensors;
 use ndarray::{Array1, Array5};
 use proptest::prelude::*;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Both ways that the backend has.
+const WAYS: [Way; 2] = [
+    Way { algorithm: Algorithm::Spectral, precision: Precision::Default },
+    Way { algorithm: Algorithm::Direct, precision: Precision::Default },
+];
+
+fn run<T: Element>(problem: &Problem, inputs: &Inputs<'_, T>, way: Way) -> Result<Outputs<T>, Error> {
+    super::run(problem, inputs, way, Watch::default()).map(|(outputs, _)| outputs)
+}
 
 /// B, Cin, Cout, D, H, W, Kd, Kh, Kw.
 type Sizes = [usize; 9];
@@ -30,9 +40,15 @@ fn definition<T: Element>(problem: &Problem, tensors: &Tensors<T>) -> Outputs<f6
 
 fn assert_agree(problem: &Problem, tensors: &Tensors<f64>) {
     let expected = definition(problem, tensors);
-    let found = run(problem, &tensors.as_inputs(), None).unwrap();
+    for way in WAYS {
+        assert_agrees(problem, tensors, &expected, way);
+    }
+}
+
+fn assert_agrees(problem: &Problem, tensors: &Tensors<f64>, expected: &Outputs<f64>, way: Way) {
+    let found = run(problem, &tensors.as_inputs(), way).unwrap();
     let error = output_error(found.output.view(), expected.output.view(), tensors.as_inputs().bn_bias).unwrap();
-    assert!(error.passes(1e-10), "{problem:?} {error:?}");
+    assert!(error.passes(1e-10), "{problem:?} {way:?} {error:?}");
     let pairs = [
         ("batch_mean", &found.batch_mean, &expected.batch_mean),
         ("batch_var", &found.batch_var, &expected.batch_var),
@@ -43,7 +59,7 @@ fn assert_agree(problem: &Problem, tensors: &Tensors<f64>) {
         assert_eq!(found.is_some(), expected.is_some(), "{name}");
         if let (Some(found), Some(expected)) = (found, expected) {
             let error = statistic_error(name, found.view(), expected.view()).unwrap();
-            assert!(error < 1e-12, "{problem:?} {name} {error}");
+            assert!(error < 1e-12, "{problem:?} {way:?} {name} {error}");
         }
     }
 }
@@ -134,17 +150,19 @@ proptest! {
             target[place.index(target.len())] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY][value];
         }
         let expected = definition(&problem, &tensors);
-        let found = run(&problem, &tensors.as_inputs(), None).unwrap();
         let alike = |a: f64, b: f64| if a.is_finite() { b.is_finite() } else { a == b || (a.is_nan() && b.is_nan()) };
-        for (found, expected) in found.output.iter().zip(&expected.output) {
-            prop_assert!(alike(*found, *expected), "output {found} {expected}");
-        }
         let statistics = |out: &Outputs<f64>| -> Vec<f64> {
             [&out.batch_mean, &out.batch_var, &out.running_mean, &out.running_var]
                 .into_iter().flatten().flat_map(|v| v.to_vec()).collect()
         };
-        for (found, expected) in statistics(&found).into_iter().zip(statistics(&expected)) {
-            prop_assert!(alike(found, expected), "statistic {found} {expected}");
+        for way in WAYS {
+            let found = run(&problem, &tensors.as_inputs(), way).unwrap();
+            for (found, expected) in found.output.iter().zip(&expected.output) {
+                prop_assert!(alike(*found, *expected), "{way:?} output {found} {expected}");
+            }
+            for (found, expected) in statistics(&found).into_iter().zip(statistics(&expected)) {
+                prop_assert!(alike(found, expected), "{way:?} statistic {found} {expected}");
+            }
         }
     }
 }
@@ -155,9 +173,11 @@ fn a_nan_does_not_leak_into_other_channels() {
     let problem = builder([5, 1, 3, 1, 1, 200, 1, 1, 7]).build().unwrap();
     let mut tensors: Tensors<f64> = draw(&problem);
     tensors.kernel[[0, 1, 0, 0, 3]] = f64::NAN;
-    let out = run(&problem, &tensors.as_inputs(), None).unwrap().output;
-    for ((_, c, ..), value) in out.indexed_iter() {
-        assert_eq!(value.is_nan(), c == 1, "channel {c}: {value}");
+    for way in WAYS {
+        let out = run(&problem, &tensors.as_inputs(), way).unwrap().output;
+        for ((_, c, ..), value) in out.indexed_iter() {
+            assert_eq!(value.is_nan(), c == 1, "{way:?} channel {c}: {value}");
+        }
     }
 }
 
@@ -166,8 +186,10 @@ fn one_sample_gives_exactly_beta() {
     fn assert_beta<T: Element + PartialEq>() {
         let problem = builder([1, 3, 4, 3, 5, 4, 3, 2, 3]).build().unwrap();
         let tensors: Tensors<T> = draw(&problem);
-        let out = run(&problem, &tensors.as_inputs(), None).unwrap().output;
-        assert!(out.iter().eq(tensors.bn_bias.as_ref().unwrap()), "{out}");
+        for way in WAYS {
+            let out = run(&problem, &tensors.as_inputs(), way).unwrap().output;
+            assert!(out.iter().eq(tensors.bn_bias.as_ref().unwrap()), "{way:?} {out}");
+        }
     }
     assert_beta::<f32>();
     assert_beta::<f64>();
@@ -180,9 +202,11 @@ fn constant_channels_without_eps_give_beta() {
     for (input, scale) in [(0.1, -1.5), (0.0, -1.5), (0.1, 0.0)] {
         tensors.input.fill(input);
         let problem = builder([3, 2, 2, 2, 2, 2, 1, 1, 1]).eps(0.0).scale_factor(scale).build().unwrap();
-        let out = run(&problem, &tensors.as_inputs(), None).unwrap();
-        for ((_, c, ..), value) in out.output.indexed_iter() {
-            assert_eq!(*value, tensors.bn_bias.as_ref().unwrap()[c], "{input} {scale}");
+        for way in WAYS {
+            let out = run(&problem, &tensors.as_inputs(), way).unwrap();
+            for ((_, c, ..), value) in out.output.indexed_iter() {
+                assert_eq!(*value, tensors.bn_bias.as_ref().unwrap()[c], "{way:?} {input} {scale}");
+            }
         }
     }
 }
@@ -194,32 +218,118 @@ fn a_large_mean_cancels_before_it_can_harm() {
     draws.input = Draw { seed: 1, lo: 1e6, hi: 1e6 + 1.0 };
     let tensors: Tensors<f64> = draws.tensors(&problem).unwrap();
     let expected = definition(&problem, &tensors);
-    let out = run(&problem, &tensors.as_inputs(), None).unwrap();
-    let error = output_error(out.output.view(), expected.output.view(), tensors.as_inputs().bn_bias).unwrap();
-    assert!(!error.absolute && error.value < 1e-7, "{error:?}");
+    for way in WAYS {
+        let out = run(&problem, &tensors.as_inputs(), way).unwrap();
+        let error = output_error(out.output.view(), expected.output.view(), tensors.as_inputs().bn_bias).unwrap();
+        assert!(!error.absolute && error.value < 1e-7, "{way:?} {error:?}");
+    }
 }
 
 #[test]
-fn single_precision_is_double_precision_rounded_once() {
+fn strict_is_double_precision_rounded_once() {
     let problem = builder([3, 4, 5, 4, 6, 5, 3, 2, 3]).build().unwrap();
     let tensors: Tensors<f32> = draw(&problem);
     let wide = tensors.as_inputs().to_f64().unwrap();
-    let single = run(&problem, &tensors.as_inputs(), None).unwrap();
-    let double = run(&problem, &wide.as_inputs(), None).unwrap();
-    assert_eq!(single, double.rounded());
+    for way in WAYS {
+        let strict = Way { precision: Precision::Strict, ..way };
+        let single = run(&problem, &tensors.as_inputs(), strict).unwrap();
+        let double = run(&problem, &wide.as_inputs(), way).unwrap();
+        assert_eq!(single, double.rounded(), "{way:?}");
+    }
+}
+
+/// Outputs and variances of `f32` tensors against the definition, on shapes that take either order of the spectral way.
+#[test]
+fn single_precision_is_within_a_millionth() {
+    let cases: [Sizes; 6] = [
+        [3, 20, 5, 4, 6, 5, 3, 2, 3],
+        [2, 70, 40, 2, 3, 4, 2, 3, 3],
+        [2, 3, 4, 9, 10, 33, 3, 3, 3],
+        [2, 17, 33, 5, 6, 7, 1, 1, 1],
+        [2, 5, 6, 1, 40, 1, 1, 7, 1],
+        [5, 9, 2, 6, 1, 29, 2, 1, 9],
+    ];
+    for sizes in cases {
+        let problem = builder(sizes).build().unwrap();
+        let tensors: Tensors<f32> = draw(&problem);
+        let expected = definition(&problem, &tensors);
+        for way in WAYS {
+            let found = run(&problem, &tensors.as_inputs(), way).unwrap();
+            let error = output_error(found.output.view(), expected.output.view(), tensors.as_inputs().bn_bias).unwrap();
+            assert!(error.passes(1e-6), "{sizes:?} {way:?} {error:?}");
+            let (found, expected) = (found.batch_var.unwrap(), expected.batch_var.as_ref().unwrap());
+            let error = statistic_error("batch_var", found.view(), expected.view()).unwrap();
+            assert!(error < 2e-6, "{sizes:?} {way:?} {error}");
+        }
+    }
+}
+
+/// Taps that sum to 0 along each axis over an input that hardly changes: nearly all of the energy cancels.
+#[test]
+fn what_cancels_is_done_again_in_double_precision() {
+    let problem = builder([2, 3, 2, 1, 1, 400, 1, 1, 5]).build().unwrap();
+    let mut tensors: Tensors<f32> = draw(&problem);
+    let taps = [1.0, -4.0, 6.0, -4.0, 1.0];
+    for ((.., k), tap) in tensors.kernel.indexed_iter_mut() {
+        *tap = taps[k];
+    }
+    for ((b, i, .., p), x) in tensors.input.indexed_iter_mut() {
+        let p = p as f32 / 400.0;
+        *x = (p * (1.0 - p)).powi(6) * (1 + b + i) as f32;
+    }
+    let expected = definition(&problem, &tensors).batch_var.unwrap();
+    for way in WAYS {
+        let found = run(&problem, &tensors.as_inputs(), way).unwrap().batch_var.unwrap();
+        let error = statistic_error("batch_var", found.view(), expected.view()).unwrap();
+        assert!(error < 1e-5, "{way:?} {error}");
+    }
+}
+
+/// Powers of two in the tensors change nothing but the scale of what comes out: no square leaves the range of `f32`.
+#[test]
+fn values_at_the_ends_of_the_range() {
+    let problem = builder([2, 3, 4, 3, 4, 5, 2, 3, 2]).eps(0.0).build().unwrap();
+    let plain: Tensors<f32> = draw(&problem);
+    let way = WAYS[0];
+    let expected = run(&problem, &plain.as_inputs(), way).unwrap();
+    for (of_input, of_kernel) in
+        [(2f32.powi(-100), 2f32.powi(100)), (2f32.powi(90), 2f32.powi(-20)), (2f32.powi(-60), 2f32.powi(-60))]
+    {
+        let mut tensors: Tensors<f32> = draw(&problem);
+        tensors.input.mapv_inplace(|x| x * of_input);
+        tensors.kernel.mapv_inplace(|w| w * of_kernel);
+        tensors.conv_bias = None;
+        let found = run(&problem, &tensors.as_inputs(), way).unwrap();
+        assert_eq!(found.output, expected.output, "{of_input} {of_kernel}");
+    }
+}
+
+#[test]
+fn cancelled_runs_end_with_an_error() {
+    let problem = builder([3, 4, 5, 4, 6, 5, 3, 2, 3]).build().unwrap();
+    let tensors: Tensors<f32> = draw(&problem);
+    let cancelled = AtomicBool::new(true);
+    for way in WAYS {
+        let watch = Watch { progress: None, cancelled: Some(&cancelled) };
+        assert_eq!(super::run(&problem, &tensors.as_inputs(), way, watch).unwrap_err(), Error::Cancelled);
+    }
 }
 
 #[test]
 fn the_same_bits_with_any_number_of_threads() {
-    let problem = builder([3, 5, 7, 6, 9, 200, 3, 3, 3]).build().unwrap();
-    let tensors: Tensors<f32> = draw(&problem);
-    let with = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| run(&problem, &tensors.as_inputs(), None)).unwrap()
-    };
-    let once = with(1);
-    for threads in [1, 2, 3, 8] {
-        assert_eq!(with(threads), once, "{threads} threads");
+    for sizes in [[3, 5, 7, 6, 9, 200, 3, 3, 3], [3, 40, 70, 3, 4, 5, 3, 3, 3]] {
+        let problem = builder(sizes).build().unwrap();
+        let tensors: Tensors<f32> = draw(&problem);
+        for way in WAYS {
+            let with = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| run(&problem, &tensors.as_inputs(), way)).unwrap()
+            };
+            let once = with(1);
+            for threads in [1, 2, 3, 8] {
+                assert_eq!(with(threads), once, "{way:?}, {threads} threads");
+            }
+        }
     }
 }
 
@@ -232,7 +342,9 @@ fn any_strides() {
     let strided =
         Inputs { input: input.view().reversed_axes(), kernel: kernel.view().reversed_axes(), ..tensors.as_inputs() };
     assert!(strided.input.to_slice().is_none());
-    assert_eq!(run(&problem, &strided, None).unwrap(), run(&problem, &tensors.as_inputs(), None).unwrap());
+    for way in WAYS {
+        assert_eq!(run(&problem, &strided, way).unwrap(), run(&problem, &tensors.as_inputs(), way).unwrap());
+    }
 }
 
 #[test]
@@ -243,11 +355,12 @@ fn eval_with_running_statistics_convolves_nothing() {
     let count = |_, _| {
         reports.fetch_add(1, Ordering::Relaxed);
     };
-    let out = run(&problem, &tensors.as_inputs(), Some(&count)).unwrap();
+    let watch = Watch { progress: Some(&count), cancelled: None };
+    let (out, _) = super::run(&problem, &tensors.as_inputs(), WAYS[0], watch).unwrap();
     assert_eq!(reports.into_inner(), 0);
     assert_eq!(out.batch_mean, None);
     assert_eq!(out.running_mean, tensors.running_mean);
-    assert!(workspace_bytes(&problem, 2) < 1024);
+    assert!(workspace_bytes(&problem, DType::F64, WAYS[0], 2) < 1024);
 }
 
 #[test]
@@ -261,7 +374,7 @@ fn what_does_not_fit_is_an_error() {
         running_var: Some(var.view()),
         ..Inputs::new(one.broadcast((1 << 20, 1, 1, 1, 1 << 20)).unwrap(), w.view())
     };
-    let refused = run(&problem, &inputs, None).unwrap_err();
+    let refused = run(&problem, &inputs, WAYS[0]).unwrap_err();
     assert!(
         matches!(refused, Error::Memory { what: "input in C order", needed, .. } if needed == 1 << 42),
         "{refused}"

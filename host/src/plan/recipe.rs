@@ -66,7 +66,7 @@ impl fmt::Display for Precision {
 pub struct PlanOptions {
     /// Which algorithm.
     pub algorithm: AlgorithmChoice,
-    /// How accurate. The CPU always computes in `f64`, whatever is asked.
+    /// How accurate. Strict on the CPU is in `f64` throughout.
     pub precision: Precision,
     /// Bytes of workspace that the spectral way may take: it cuts the batch to stay within them.
     /// [`WORKSPACE_BUDGET`](super::WORKSPACE_BUDGET) where not given; never more than there are.
@@ -194,6 +194,14 @@ pub fn design(problem: &Problem, facts: &DeviceFacts, dtype: DType, options: Pla
                 supported: eligible.sentence,
             });
         }
+        AlgorithmChoice::Auto if facts.backend == Backend::Cpu && problem.uses_batch_statistics() => {
+            let seconds =
+                |algorithm| cpu::seconds(problem, dtype, cpu::Way { algorithm, precision: options.precision });
+            match seconds(Algorithm::Direct) < seconds(Algorithm::Spectral) {
+                true => (Algorithm::Direct, "direct: estimated to take less time than spectral"),
+                false => (Algorithm::Spectral, "spectral: estimated to take less time than direct"),
+            }
+        }
         AlgorithmChoice::Auto => (eligible.algorithms[0], eligible.preference),
     };
     let (algorithm, reason, cuda) = match facts.backend {
@@ -210,7 +218,11 @@ pub fn design(problem: &Problem, facts: &DeviceFacts, dtype: DType, options: Pla
             let threads = facts.threads.min(problem.out_channels());
             reference::workspace_bytes(problem, threads).saturating_add(elements.saturating_mul(8))
         }
-        _ => cuda.map_or_else(|| cpu::workspace_bytes(problem, facts.threads), |cuda| cuda.workspace_bytes()),
+        _ => {
+            let way = cpu::Way { algorithm, precision: options.precision };
+            let of_cpu = || cpu::workspace_bytes(problem, dtype, way, facts.threads);
+            cuda.map_or_else(of_cpu, |cuda| cuda.workspace_bytes())
+        }
     };
     match facts.available_memory {
         Some(available) if workspace_bytes > available => {
@@ -238,9 +250,9 @@ struct Eligible {
 fn eligible(backend: Backend) -> Eligible {
     match backend {
         Backend::Cpu => Eligible {
-            algorithms: &[Algorithm::Direct, Algorithm::Reference],
-            preference: "the only algorithm of this device beside the definition",
-            sentence: "direct and reference are",
+            algorithms: &[Algorithm::Spectral, Algorithm::Direct, Algorithm::Reference],
+            preference: "nothing is convolved",
+            sentence: "spectral, direct and reference are",
         },
         Backend::Cuda => Eligible {
             algorithms: &[Algorithm::Direct, Algorithm::Spectral],
@@ -286,7 +298,6 @@ mod tests {
         let accepted = forced(Backend::Cpu, Algorithm::Reference).unwrap();
         assert_eq!((accepted.algorithm, accepted.reason), (Algorithm::Reference, "forced"));
         for (backend, algorithm) in [
-            (Backend::Cpu, Algorithm::Spectral),
             (Backend::Cuda, Algorithm::Reference),
             (Backend::Reference, Algorithm::Direct),
             (Backend::Reference, Algorithm::Spectral),
@@ -295,8 +306,8 @@ mod tests {
             assert!(matches!(refused, Error::Unsupported { option: "algorithm", .. }), "{refused}");
             assert!(refused.to_string().contains(&algorithm.to_string()), "{refused}");
         }
-        let text = forced(Backend::Cpu, Algorithm::Spectral).unwrap_err().to_string();
-        assert_eq!(text, "algorithm = spectral is not supported on the cpu device; direct and reference are");
+        let text = forced(Backend::Cuda, Algorithm::Reference).unwrap_err().to_string();
+        assert_eq!(text, "algorithm = reference is not supported on the cuda device; direct and spectral are");
     }
 
     #[test]

@@ -19,6 +19,7 @@ fn bench_prints_every_field_of_its_contract() {
         "runs",
         "floor_ms",
         "workspace_bytes",
+        "peak_memory_bytes",
         "stages",
         "reason",
         "graph_ms",
@@ -34,7 +35,7 @@ fn bench_prints_every_field_of_its_contract() {
     assert!(number("median_ms") <= number("max_ms"));
     assert!(number("floor_ms") > 0.0);
     let stage = &object["stages"][0];
-    for field in ["name", "median_ms", "bytes", "flops"] {
+    for field in ["name", "median_ms", "bytes", "flops", "gflop_per_s", "share"] {
         assert!(!stage[field].is_null(), "{stage}");
     }
 }

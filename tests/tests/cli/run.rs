@@ -225,7 +225,6 @@ fn options_out_of_range_are_refused_by_name() {
     for (option, value) in [("eps", "tiny"), ("mode", "test"), ("stride", "1,1"), ("groups", ""), ("momentum", "-")] {
         refuses(&format!("metadata's {option}"), "", |f| _ = f.option(option, value));
     }
-    refuses("spectral", "--algorithm spectral", |_| {});
 }
 
 #[test]

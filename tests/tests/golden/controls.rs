@@ -4,7 +4,7 @@
 //! wrong; without a mistake the same path passes.
 
 use convt_bn_gap::check::{self, OutputError};
-use convt_bn_gap::{Algorithm, DType, Mode, Outputs, Problem, Tensors, cpu};
+use convt_bn_gap::{Algorithm, DType, Mode, Outputs, Precision, Problem, Tensors, Watch, cpu};
 use ndarray::{Array1, Array5, Axis, concatenate, s};
 
 use crate::case::Case;
@@ -42,7 +42,8 @@ const BLIND_STATISTICS: [(&str, &str, &str); 6] = [
 const OLD: &str = "almost all of it is the old one; the small share of the batch differs by 1/n";
 
 fn compute(problem: &Problem, tensors: &Tensors<f64>) -> Outputs<f64> {
-    cpu::run(problem, &tensors.as_inputs(), None).expect("a case that fits")
+    let way = cpu::Way { algorithm: Algorithm::Direct, precision: Precision::Default };
+    cpu::run(problem, &tensors.as_inputs(), way, Watch::default()).expect("a case that fits").0
 }
 
 impl Case {

@@ -76,7 +76,10 @@ struct Way {
 }
 
 const REFERENCE: Way = Way { backend: "reference", algorithm: "reference", precision: "default", bound: 1e-9 };
-const CPU: Way = Way { backend: "cpu", algorithm: "direct", precision: "default", bound: 1e-5 };
+const CPU: Way = Way { backend: "cpu", algorithm: "spectral", precision: "default", bound: 1e-6 };
+const CPU_DIRECT: Way = Way { algorithm: "direct", ..CPU };
+/// All sums in f64: what is left is the rounding of the running statistics to f32.
+const CPU_STRICT: Way = Way { precision: "strict", bound: 2e-7, ..CPU };
 const CUDA: Way = Way { backend: "cuda", algorithm: "direct", precision: "default", bound: 1e-5 };
 /// All sums in f64: what is left is the rounding of the running statistics to f32.
 const CUDA_STRICT: Way = Way { precision: "strict", bound: 2e-7, ..CUDA };
@@ -175,6 +178,16 @@ fn on_the_cpu() {
 #[test]
 fn drawn_on_the_cpu() {
     CPU.verify(|must| must == PassDrawn);
+}
+
+#[test]
+fn by_their_convolutions_on_the_cpu() {
+    CPU_DIRECT.verify(|must| must != PassDrawn);
+}
+
+#[test]
+fn on_the_cpu_in_strict_precision() {
+    CPU_STRICT.verify(|must| must != PassDrawn);
 }
 
 #[test]

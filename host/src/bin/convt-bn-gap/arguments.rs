@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 use convt_bn_gap::{Algorithm, AlgorithmChoice, Device, PlanOptions, Precision};
 
@@ -23,11 +24,18 @@ pub struct Where {
     /// Workspace in MiB that the spectral algorithm may take on a GPU; it cuts the batch to stay within it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     workspace_mib: Option<u64>,
+    /// Threads that compute on the CPU; else RAYON_NUM_THREADS, else as many as there are processors.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
 }
 
 impl Where {
     /// Opens the device. The driver is touched for `auto` and `cuda` alone; that `auto` fell back is said once.
     pub fn open(&self) -> Result<Device, Failure> {
+        if let Some(threads) = self.threads {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
+            pool.build_global().with_context(|| format!("cannot start {threads} threads"))?;
+        }
         let device = match self.device {
             DeviceArgument::Auto => Device::auto()?,
             DeviceArgument::Cpu => Device::cpu(),

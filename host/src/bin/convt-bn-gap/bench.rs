@@ -101,19 +101,34 @@ fn measure_on_cpu(plan: &mut Plan<f32>, subject: &Subject, runs: u32) -> Result<
     let inputs = subject.tensors.as_inputs();
     let bar = Bar::of("timing");
     let mut runs_ms = Vec::new();
+    let mut stages: Vec<StageMeasurement> = Vec::new();
     for run in 0..runs {
         bar.set(run.into(), runs.into());
         let start = Instant::now();
         plan.run(&inputs)?;
         runs_ms.push(start.elapsed().as_secs_f64() * 1e3);
+        for stage in plan.stages() {
+            let ms = stage.seconds * 1e3;
+            match stages.iter_mut().find(|found| found.name == stage.name) {
+                Some(found) => found.runs_ms.push(ms),
+                None => stages.push(StageMeasurement {
+                    name: stage.name,
+                    runs_ms: vec![ms],
+                    bytes: stage.bytes,
+                    flops: stage.flops,
+                }),
+            }
+        }
     }
-    let stage = StageMeasurement {
-        name: "all",
-        runs_ms: runs_ms.clone(),
-        bytes: least_bytes(&subject.problem),
-        flops: u64::try_from(subject.problem.direct_flops()).unwrap_or(u64::MAX),
-    };
-    Ok(Measurement { runs_ms, graph_ms: Vec::new(), stages: vec![stage], bandwidth: bandwidth::of_this_machine()? })
+    if stages.is_empty() {
+        stages.push(StageMeasurement {
+            name: "all",
+            runs_ms: runs_ms.clone(),
+            bytes: least_bytes(&subject.problem),
+            flops: u64::try_from(subject.problem.direct_flops()).unwrap_or(u64::MAX),
+        });
+    }
+    Ok(Measurement { runs_ms, graph_ms: Vec::new(), stages, bandwidth: bandwidth::of_this_machine()? })
 }
 
 /// As many runs as fit in [`ENOUGH`], judged by the first.
@@ -143,6 +158,8 @@ pub fn bench(arguments: &Arguments) -> Result<(), Failure> {
         plan.run_with_progress(&subject.tensors.as_inputs(), &|done, total| bar.set(done, total))?
     };
     let runs = arguments.runs.unwrap_or(affordable_runs(began.elapsed()));
+    // Before the definition, which holds the tensors in f64.
+    let peak_memory = peak_memory();
     let (error, channels) = subject.error(outputs.output.view())?;
     let bound = check::bound(plan.recipe().algorithm, DType::F32);
     if !error.passes(bound) {
@@ -154,7 +171,8 @@ pub fn bench(arguments: &Arguments) -> Result<(), Failure> {
         None => measure_on_cpu(&mut plan, &subject, runs)?,
     };
     let floor_ms = least_bytes(&subject.problem) as f64 / measured.bandwidth * 1e3;
-    let found = Found { device: device.name(), recipe: plan.recipe().clone(), error, channels, measured, floor_ms };
+    let recipe = plan.recipe().clone();
+    let found = Found { device: device.name(), recipe, error, channels, measured, floor_ms, peak_memory };
     let text = if arguments.json { found.as_json(&subject.problem) } else { found.in_words(&subject.problem) };
     Ok(report::print(&text)?)
 }
@@ -167,12 +185,15 @@ struct Found {
     channels: usize,
     measured: Measurement,
     floor_ms: f64,
+    /// Of this process after its first run, where the system says.
+    peak_memory: Option<u64>,
 }
 
 impl Found {
     fn as_json(&self, problem: &Problem) -> String {
         let (min_ms, max_ms) = min_and_max(&self.measured.runs_ms);
-        let stages: Vec<Value> = self.measured.stages.iter().map(stage_as_json).collect();
+        let whole: f64 = self.measured.stages.iter().map(|stage| median(&stage.runs_ms)).sum();
+        let stages: Vec<Value> = self.measured.stages.iter().map(|stage| stage_as_json(stage, whole)).collect();
         json!({
             "device": self.device,
             "backend": self.recipe.backend.to_string(),
@@ -188,6 +209,7 @@ impl Found {
             "graph_ms": graph_as_json(&self.measured.graph_ms),
             "floor_ms": self.floor_ms,
             "workspace_bytes": self.recipe.workspace_bytes,
+            "peak_memory_bytes": self.peak_memory,
             "stages": stages,
         })
         .to_string()
@@ -260,13 +282,24 @@ fn graph_as_json(ms: &[f64]) -> Value {
     if ms.is_empty() { Value::Null } else { json!({ "median": median(ms), "min": min_ms, "max": max_ms }) }
 }
 
-fn stage_as_json(stage: &StageMeasurement) -> Value {
+/// A stage, and its share of what all stages take together.
+fn stage_as_json(stage: &StageMeasurement, whole_ms: f64) -> Value {
+    let median_ms = median(&stage.runs_ms);
     json!({
         "name": stage.name,
-        "median_ms": median(&stage.runs_ms),
+        "median_ms": median_ms,
         "bytes": stage.bytes,
         "flops": stage.flops,
+        "gflop_per_s": stage.flops as f64 / (median_ms * 1e6),
+        "share": median_ms / whole_ms,
     })
+}
+
+/// The most memory that this process has had at once: `VmHWM`.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 #[cfg(test)]

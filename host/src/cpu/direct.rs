@@ -11,10 +11,10 @@
 //! Work is cut into channel blocks (whose weights are packed once), lines and column blocks. Column
 //! blocks of all lines are dealt to a fixed number of groups; each group keeps its own M2, merged in order.
 //! Cost: 2·B·Cin·Cout·Nw·D·H·taps flops: a factor Nw/W above the definition.
-//! Products are `matrixmultiply`'s, through `ndarray`.
+//! Products are `matrixmultiply`'s, through `ndarray`, in the precision of `R`; squares are summed in `f64`. z carries the
+//! rounding of a sum over Cin·taps, about 1e-7 of it in `f32`.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array1, ArrayView2, ArrayViewMut2};
@@ -22,11 +22,12 @@ use rayon::prelude::*;
 
 use super::Operands;
 use super::means::{CentredMeans, mean_of};
+use super::simd::Real;
+use super::watch::{Steps, Watch};
 use crate::Error;
 use crate::element::Element;
 use crate::memory;
 use crate::problem::Problem;
-use crate::tensors::Progress;
 
 /// Output channels of a block at most.
 const CHANNELS: usize = 256;
@@ -41,24 +42,22 @@ const GROUPS: usize = 1024;
 ///
 /// # Errors
 /// [`Error::Memory`] where packed weights and scratch do not fit.
-pub(super) fn sum_of_squares<T: Element>(
+pub(super) fn sum_of_squares<T: Element, R: Real>(
     operands: &Operands<'_, T>,
     means: &CentredMeans,
-    progress: Option<Progress<'_>>,
+    watch: Watch<'_>,
 ) -> Result<Array1<f64>, Error> {
     let cut = Cut::of(operands.problem);
-    let total = (cut.channel_blocks * cut.groups) as u64;
-    let groups_done = AtomicU64::new(0);
+    let steps = Steps::new(watch, (cut.channel_blocks * cut.groups) as u64);
     let mut squares = Array1::zeros(operands.problem.out_channels());
     for block in 0..cut.channel_blocks {
         let channels = part(operands.problem.out_channels(), cut.channel_blocks, block);
-        let weights = Weights::pack(operands, channels.clone())?;
+        let weights = Weights::<R>::pack(operands, channels.clone())?;
         let of_groups = (0..cut.groups)
             .into_par_iter()
             .map(|group| {
                 let squares = one_group(operands, &cut, &weights, means, group)?;
-                let done = groups_done.fetch_add(1, Ordering::Relaxed) + 1;
-                progress.inspect(|report| report(done, total));
+                steps.done()?;
                 Ok(squares)
             })
             .collect::<Result<Vec<Vec<f64>>, Error>>()?;
@@ -72,13 +71,21 @@ pub(super) fn sum_of_squares<T: Element>(
 }
 
 /// Bytes of packed weights, of each thread's blocks of X and z, and of the groups' sums.
-pub(super) fn workspace_bytes(problem: &Problem, threads: usize) -> u64 {
+pub(super) fn workspace_bytes<R: Real>(problem: &Problem, threads: usize) -> u64 {
     let cut = Cut::of(problem);
     let channels = problem.out_channels().div_ceil(cut.channel_blocks);
     let rows = problem.in_channels() * problem.taps();
     let columns = cut.columns.div_ceil(cut.column_blocks);
     let scratch = (columns * (ROWS.min(rows) + channels)) as u64 * threads.min(cut.groups) as u64;
-    ((rows * channels) as u64 + scratch + (cut.groups * channels) as u64).saturating_mul(8)
+    let values = ((rows * channels) as u64).saturating_add(scratch).saturating_mul(size_of::<R>() as u64);
+    values.saturating_add((cut.groups * channels) as u64 * 8)
+}
+
+/// Multiplications and additions, as they are done.
+pub(super) fn operations(problem: &Problem) -> f64 {
+    let [d, h, _] = problem.input().spatial();
+    let pairs = (problem.batch() * problem.in_channels() * d * h) as f64 * problem.output_extents()[2] as f64;
+    pairs * problem.out_channels() as f64 * problem.taps() as f64
 }
 
 /// How a problem is cut: by its shape alone, so that every sum is taken in the same order everywhere.
@@ -114,23 +121,23 @@ fn part(len: usize, parts: usize, index: usize) -> Range<usize> {
     at(index)..at(index + 1)
 }
 
-/// The weights of a block of channels, (Kd, Kh, Cin, Kw, channel), in `f64`.
-struct Weights {
+/// The weights of a block of channels, (Kd, Kh, Cin, Kw, channel).
+struct Weights<R> {
     channels: Range<usize>,
-    values: Vec<f64>,
+    values: Vec<R>,
 }
 
-impl Weights {
-    fn pack<T: Element>(operands: &Operands<'_, T>, channels: Range<usize>) -> Result<Weights, Error> {
+impl<R: Real> Weights<R> {
+    fn pack<T: Element>(operands: &Operands<'_, T>, channels: Range<usize>) -> Result<Weights<R>, Error> {
         let problem = operands.problem;
         let (ci, co, [kd, kh, kw]) = (problem.in_channels(), problem.out_channels(), problem.kernel().spatial());
-        let mut values = memory::try_filled("packed weights", ci * kd * kh * kw * channels.len(), 0.0)?;
+        let mut values = memory::try_filled("packed weights", ci * kd * kh * kw * channels.len(), R::default())?;
         values.par_chunks_exact_mut(kw * channels.len()).enumerate().for_each(|(i, lines)| {
             let (plane, i) = (i / ci, i % ci);
             for (c, channel) in channels.clone().enumerate() {
                 let line = &operands.w[((i * co + channel) * kd * kh + plane) * kw..][..kw];
                 for (k, tap) in line.iter().enumerate() {
-                    lines[k * channels.len() + c] = tap.to_f64();
+                    lines[k * channels.len() + c] = R::of(*tap);
                 }
             }
         });
@@ -138,7 +145,7 @@ impl Weights {
     }
 
     /// Rows of W, (row, channel).
-    fn rows(&self, rows: Range<usize>) -> ArrayView2<'_, f64> {
+    fn rows(&self, rows: Range<usize>) -> ArrayView2<'_, R> {
         let channels = self.channels.len();
         let values = &self.values[rows.start * channels..rows.end * channels];
         ArrayView2::from_shape((rows.len(), channels), values).expect("a block of rows")
@@ -161,10 +168,10 @@ fn stretches(columns: Range<usize>, nw: usize) -> impl Iterator<Item = Stretch> 
 }
 
 /// M2 of the block's channels over the blocks of one group.
-fn one_group<T: Element>(
+fn one_group<T: Element, R: Real>(
     operands: &Operands<'_, T>,
     cut: &Cut,
-    weights: &Weights,
+    weights: &Weights<R>,
     means: &CentredMeans,
     group: usize,
 ) -> Result<Vec<f64>, Error> {
@@ -173,8 +180,8 @@ fn one_group<T: Element>(
     let channels = weights.channels.len();
     let widest = cut.columns.div_ceil(cut.column_blocks);
     let most_rows = ROWS.min(problem.in_channels() * problem.taps());
-    let mut x = memory::try_filled("a block of the input", most_rows * widest, 0.0)?;
-    let mut z = memory::try_filled("a block of the convolution", channels * widest, 0.0)?;
+    let mut x = memory::try_filled("a block of the input", most_rows * widest, R::default())?;
+    let mut z = memory::try_filled("a block of the convolution", channels * widest, R::default())?;
     let mut squares = memory::try_filled("sums of squares", channels, 0.0)?;
 
     for block in part(cut.blocks, cut.groups, group) {
@@ -186,7 +193,7 @@ fn one_group<T: Element>(
             let mut sum = 0.0;
             for Stretch { b, w, at } in stretches(columns.clone(), nw) {
                 let mean = mean_of(means, b, c);
-                sum += z[at..at + w.len()].iter().map(|z| (z - mean) * (z - mean)).sum::<f64>();
+                sum += z[at..at + w.len()].iter().map(|z| (z.to_f64() - mean).powi(2)).sum::<f64>();
             }
             *square += sum;
         }
@@ -195,13 +202,13 @@ fn one_group<T: Element>(
 }
 
 /// z (channel, column) of the given columns of line (d, h).
-fn convolve<T: Element>(
+fn convolve<T: Element, R: Real>(
     operands: &Operands<'_, T>,
-    weights: &Weights,
+    weights: &Weights<R>,
     (d, h): (usize, usize),
     columns: Range<usize>,
-    x: &mut [f64],
-    z: &mut [f64],
+    x: &mut [R],
+    z: &mut [R],
 ) {
     let problem = operands.problem;
     let [_, kernel_h, kw] = problem.kernel().spatial();
@@ -219,8 +226,8 @@ fn convolve<T: Element>(
             let x = &mut x[..rows.len() * columns.len()];
             gather(operands, (d, h), rows.clone(), columns.clone(), x);
             let x = ArrayView2::from_shape((rows.len(), columns.len()), &*x).expect("rows by columns");
-            let keep = if first { 0.0 } else { 1.0 };
-            general_mat_mul(1.0, &weights.rows(rows).t(), &x, keep, &mut z);
+            let keep = R::from_f64(if first { 0.0 } else { 1.0 });
+            general_mat_mul(R::from_f64(1.0), &weights.rows(rows).t(), &x, keep, &mut z);
             first = false;
         }
     }
@@ -233,12 +240,12 @@ fn meeting(problem: &Problem, axis: usize, p: usize) -> Range<usize> {
 }
 
 /// X: for each row (kd, kh, ci, kw) the input elements (b, ci, d − kd, h − kh, w − kw) of the columns (b, w).
-fn gather<T: Element>(
+fn gather<T: Element, R: Real>(
     operands: &Operands<'_, T>,
     (d, h): (usize, usize),
     rows: Range<usize>,
     columns: Range<usize>,
-    x: &mut [f64],
+    x: &mut [R],
 ) {
     let problem = operands.problem;
     let ([depth, height, width], channels) = (problem.input().spatial(), problem.in_channels());
@@ -255,14 +262,14 @@ fn gather<T: Element>(
             // The part of the stretch that tap kw brings inside the line: kw ≤ w < kw + width; it may be empty.
             let start = kw.clamp(w.start, w.end);
             let inside = start..(kw + width).clamp(start, w.end);
-            x[..inside.start - w.start].fill(0.0);
-            x[inside.end - w.start..].fill(0.0);
+            x[..inside.start - w.start].fill(R::default());
+            x[inside.end - w.start..].fill(R::default());
             if inside.is_empty() {
                 continue;
             }
             let met = &line[inside.start - kw..inside.end - kw];
             for (x, value) in x[inside.start - w.start..inside.end - w.start].iter_mut().zip(met) {
-                *x = value.to_f64();
+                *x = R::of(*value);
             }
         }
     }
