@@ -6,15 +6,18 @@
 //! out[b,c] = γ[c]·s·(m[b,c] − μ[c])/√(s²·σ²[c] + ε) + β[c]
 //! ```
 //! Means are in `f64` always. The sum of squares is in the tensors' own type with `f64` sums at the end, in strict
-//! precision in `f64` throughout. In eval mode with running statistics only m is needed and the rest is left out.
+//! precision in `f64` throughout. With stride, dilation and groups the spectral way takes the convolution apart (plain); with
+//! padding, which cuts positions off, only the direct way is left. In eval mode with running statistics only m is needed and the rest is left out.
 //!
 //! Results have the same bits on every run and with any number of threads: work is cut by the problem's shape and the
 //! width of the processor's vectors, and partial sums are merged in a fixed order.
 //! NaN and infinity come out in the channels they reach, as from the definition.
 
+mod boxes;
 mod direct;
 mod means;
 mod nonfinite;
+mod plain;
 mod simd;
 mod spectral;
 mod watch;
@@ -66,7 +69,7 @@ pub struct Stage {
 /// Progress counts blocks of the sums of squares; where they are not needed there is none.
 ///
 /// # Errors
-/// [`Error::Input`], [`Error::Memory`] and [`Error::Cancelled`].
+/// [`Error::Input`], [`Error::Memory`], [`Error::Cancelled`], and [`Error::Unsupported`] for a way that is none for the problem.
 pub fn run<T: Element>(
     problem: &Problem,
     inputs: &Inputs<'_, T>,
@@ -74,6 +77,9 @@ pub fn run<T: Element>(
     watch: Watch<'_>,
 ) -> Result<(Outputs<T>, Vec<Stage>), Error> {
     inputs.check(problem)?;
+    if way.algorithm == Algorithm::Spectral {
+        spectral_eligible(problem)?;
+    }
     let operands = Operands {
         problem,
         x: in_standard_layout("input in C order", inputs.input)?,
@@ -95,14 +101,32 @@ pub fn run<T: Element>(
     Ok((outputs, stages))
 }
 
+/// Whether the energies of spectra are those of the convolution: where nothing is cut off, or where they are not needed.
+///
+/// # Errors
+/// [`Error::Unsupported`] with the padding, or the dilation that makes a kernel with its zeros too large to count.
+pub(crate) fn spectral_eligible(problem: &Problem) -> Result<(), Error> {
+    if plain::is_possible(problem) || !problem.uses_batch_statistics() {
+        return Ok(());
+    }
+    let of = problem.convolution();
+    let (option, found) = if of.padding == [0; 3] { ("dilation", of.dilation) } else { ("padding", of.padding) };
+    Err(Error::Unsupported {
+        option: "algorithm",
+        found: format!("spectral with {option} = {}", found.map(|value| value.to_string()).join(",")),
+        device: "cpu".to_owned(),
+        supported: "direct and reference are",
+    })
+}
+
 /// Bytes a run takes beside its tensors.
 pub(crate) fn workspace_bytes(problem: &Problem, dtype: DType, way: Way, threads: usize) -> u64 {
     let means = means::workspace_bytes(problem);
     let wide = dtype == DType::F64 || way.precision == Precision::Strict;
     let squares = match (problem.uses_batch_statistics(), way.algorithm, wide) {
         (false, ..) => 0,
-        (true, Algorithm::Spectral, true) => spectral::workspace_bytes::<f64>(problem, threads),
-        (true, Algorithm::Spectral, false) => spectral::workspace_bytes::<f32>(problem, threads),
+        (true, Algorithm::Spectral, true) => plain::workspace_bytes::<f64>(problem, threads),
+        (true, Algorithm::Spectral, false) => plain::workspace_bytes::<f32>(problem, threads),
         (true, _, true) => direct::workspace_bytes::<f64>(problem, threads),
         (true, _, false) => direct::workspace_bytes::<f32>(problem, threads),
     };
@@ -114,7 +138,7 @@ struct Operands<'a, T: Element> {
     problem: &'a Problem,
     /// (B, Cin, D, H, W).
     x: Cow<'a, [T]>,
-    /// (Cin, Cout, Kd, Kh, Kw).
+    /// (Cin, Cout / groups, Kd, Kh, Kw).
     w: Cow<'a, [T]>,
 }
 
@@ -186,7 +210,7 @@ fn in_precision<T: Element, R: Real>(
     stages: &mut Vec<Stage>,
 ) -> Result<(Array1<f64>, f64), Error> {
     if way.algorithm == Algorithm::Spectral {
-        let energies = spectral::sum_of_squares::<T, R>(operands, sums, watch)?;
+        let energies = plain::sum_of_squares::<T, R>(operands, means, sums, watch)?;
         stages.extend(energies.stages);
         return Ok((energies.squares.into(), energies.condition));
     }
@@ -214,8 +238,8 @@ pub(crate) fn seconds(problem: &Problem, dtype: DType, way: Way) -> f64 {
     const LAUNCH: f64 = 50e-6;
     let wide = dtype == DType::F64 || way.precision == Precision::Strict;
     match (way.algorithm, wide) {
-        (Algorithm::Spectral, true) => LAUNCH + spectral::operations::<f64>(problem) / SPECTRAL,
-        (Algorithm::Spectral, false) => LAUNCH + spectral::operations::<f32>(problem) / SPECTRAL,
+        (Algorithm::Spectral, true) => LAUNCH + plain::operations::<f64>(problem) / SPECTRAL,
+        (Algorithm::Spectral, false) => LAUNCH + plain::operations::<f32>(problem) / SPECTRAL,
         (_, wide) => direct::operations(problem) / DIRECT[usize::from(wide)],
     }
 }

@@ -3,13 +3,13 @@
 //! | tensor | shape | meaning |
 //! |---|---|---|
 //! | `input` | (B, Cin, D, H, W) | x |
-//! | `kernel` | (Cin, Cout, Kd, Kh, Kw) | w |
+//! | `kernel` | (Cin, Cout / groups, Kd, Kh, Kw) | w |
 //! | `conv_bias` | (Cout) | added to the convolution; 0 where not given |
 //! | `bn_weight`, `bn_bias` | (Cout) | γ and β; 1 and 0 where not given |
 //! | `running_mean`, `running_var` | (Cout) | both or neither |
 //! | `output` | (B, Cout, 1, 1, 1) | the result |
 
-use ndarray::{Array1, Array5, ArrayView1, ArrayView5};
+use ndarray::{Array1, Array5, ArrayView1, ArrayView3, ArrayView4, ArrayView5, Axis};
 
 use crate::Error;
 use crate::element::Element;
@@ -26,7 +26,7 @@ pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 pub struct Inputs<'a, T: Element> {
     /// (B, Cin, D, H, W).
     pub input: ArrayView5<'a, T>,
-    /// (Cin, Cout, Kd, Kh, Kw).
+    /// (Cin, Cout / groups, Kd, Kh, Kw).
     pub kernel: ArrayView5<'a, T>,
     /// (Cout); 0 where not given.
     pub conv_bias: Option<ArrayView1<'a, T>>,
@@ -45,7 +45,7 @@ pub struct Inputs<'a, T: Element> {
 pub struct Tensors<T: Element> {
     /// (B, Cin, D, H, W).
     pub input: Array5<T>,
-    /// (Cin, Cout, Kd, Kh, Kw).
+    /// (Cin, Cout / groups, Kd, Kh, Kw).
     pub kernel: Array5<T>,
     /// (Cout).
     pub conv_bias: Option<Array1<T>>,
@@ -131,6 +131,17 @@ impl<'a, T: Element> Inputs<'a, T> {
     /// `Inputs { bn_weight: Some(γ), ..Inputs::new(x, w) }`.
     pub fn new(input: ArrayView5<'a, T>, kernel: ArrayView5<'a, T>) -> Inputs<'a, T> {
         Inputs { input, kernel, conv_bias: None, bn_weight: None, bn_bias: None, running_mean: None, running_var: None }
+    }
+
+    /// Images, (B, Cin, H, W), and a kernel for them, (Cin, Cout / groups, Kh, Kw): the flat case of
+    /// [`Problem::builder_2d`].
+    pub fn images(input: ArrayView4<'a, T>, kernel: ArrayView4<'a, T>) -> Inputs<'a, T> {
+        Inputs::new(input.insert_axis(Axis(2)), kernel.insert_axis(Axis(2)))
+    }
+
+    /// Lines, (B, Cin, W), and a kernel for them, (Cin, Cout / groups, Kw): the flat case of [`Problem::builder_1d`].
+    pub fn lines(input: ArrayView3<'a, T>, kernel: ArrayView3<'a, T>) -> Inputs<'a, T> {
+        Inputs::images(input.insert_axis(Axis(2)), kernel.insert_axis(Axis(2)))
     }
 
     /// The input's shape.
@@ -321,6 +332,18 @@ mod tests {
         assert_eq!(text, "running statistics are not given, and the problem was built with them");
         let negative = Tensors { running_var: Some(array![0.5, -0.25]), ..both };
         assert_eq!(refused(&negative, true), InputError::NegativeVariance { index: 1, value: -0.25 });
+    }
+
+    #[test]
+    fn flat_cases_are_volumes_of_extent_one() {
+        use ndarray::{Array3, Array4};
+        let (x, w) = (Array4::<f32>::zeros((2, 6, 4, 5)), Array4::<f32>::zeros((6, 2, 3, 1)));
+        let images = Inputs::images(x.view(), w.view());
+        let problem = Problem::builder_2d([2, 6, 4, 5], [6, 2, 3, 1]).groups(3).stride([2, 1]).build().unwrap();
+        images.check(&problem).unwrap();
+        let (x, w) = (Array3::<f32>::zeros((2, 6, 5)), Array3::<f32>::zeros((6, 2, 3)));
+        let problem = Problem::builder_1d([2, 6, 5], [6, 2, 3]).groups(3).padding([1]).build().unwrap();
+        Inputs::lines(x.view(), w.view()).check(&problem).unwrap();
     }
 
     #[test]

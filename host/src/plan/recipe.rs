@@ -120,13 +120,14 @@ impl CudaRecipe {
     /// Chooses a way: what is forced, or what is estimated to take less time.
     ///
     /// # Errors
-    /// As [`design`].
+    /// [`Error::NotYet`] for what no kernel computes, else as [`design`].
     pub fn design(
         problem: &Problem,
         facts: &DeviceFacts,
         dtype: DType,
         options: PlanOptions,
     ) -> Result<(Self, &'static str), Error> {
+        computed_on_cuda(problem, dtype)?;
         let spectral = || CudaSpectral::design(problem, facts, dtype, options);
         let direct = CudaDirect::design(problem, dtype, options.precision)?;
         match options.algorithm {
@@ -173,6 +174,16 @@ impl CudaRecipe {
     }
 }
 
+/// What the kernels compute: stride 1 without padding, dilation or groups, in f32 and f64.
+fn computed_on_cuda(problem: &Problem, dtype: DType) -> Result<(), Error> {
+    let option = problem.convolution().first_set();
+    let dtype = || matches!(dtype, DType::F16 | DType::BF16).then(|| ("dtype", dtype.to_string()));
+    match option.or_else(dtype) {
+        Some((option, found)) => Err(Error::NotYet { device: "cuda", option, found }),
+        None => Ok(()),
+    }
+}
+
 /// The reason where there was no choice.
 const FORCED: &str = "forced";
 
@@ -194,6 +205,9 @@ pub fn design(problem: &Problem, facts: &DeviceFacts, dtype: DType, options: Pla
                 supported: eligible.sentence,
             });
         }
+        AlgorithmChoice::Auto if facts.backend == Backend::Cpu && cpu::spectral_eligible(problem).is_err() => {
+            (Algorithm::Direct, "direct: spectral cannot leave out what padding cuts off")
+        }
         AlgorithmChoice::Auto if facts.backend == Backend::Cpu && problem.uses_batch_statistics() => {
             let seconds =
                 |algorithm| cpu::seconds(problem, dtype, cpu::Way { algorithm, precision: options.precision });
@@ -204,6 +218,9 @@ pub fn design(problem: &Problem, facts: &DeviceFacts, dtype: DType, options: Pla
         }
         AlgorithmChoice::Auto => (eligible.algorithms[0], eligible.preference),
     };
+    if (facts.backend, algorithm) == (Backend::Cpu, Algorithm::Spectral) {
+        cpu::spectral_eligible(problem)?;
+    }
     let (algorithm, reason, cuda) = match facts.backend {
         Backend::Cuda => {
             let (cuda, reason) = CudaRecipe::design(problem, facts, dtype, options)?;

@@ -207,13 +207,14 @@ fn options_out_of_range_are_refused_by_name() {
         ("scale_factor", "inf", "scale_factor"),
         ("momentum", "1.5", "momentum"),
         ("momentum", "NaN", "momentum"),
-        ("stride", "0,1,1", "stride"),
-        ("stride", "2,2,2", "stride"),
-        ("padding", "-1,0,0", "padding"),
-        ("padding", "1,0,0", "padding"),
-        ("output_padding", "1,0,0", "output_padding"),
-        ("dilation", "1,2,1", "dilation"),
-        ("groups", "2", "groups"),
+        ("stride", "0,1,1", "stride is 0"),
+        ("padding", "-1,0,0", "padding is -1"),
+        ("padding", "3,0,0", "depth -1"),
+        ("output_padding", "1,0,0", "output_padding is 1 in depth"),
+        ("output_padding", "-2,0,0", "output_padding is -2"),
+        ("dilation", "1,0,1", "dilation is 0"),
+        ("groups", "3", "groups is 3; it must divide the 4 input channels"),
+        ("groups", "-1", "groups is -1"),
         ("groups", "0", "groups"),
         ("padding", "9223372036854775807,0,0", "output would have"),
         ("stride", "9223372036854775807", ""),
@@ -249,6 +250,37 @@ fn npy_files_that_cannot_be_read_are_refused_by_name() {
     }
     let usage = tool_on("run --kernel {}", &[&kernel]);
     assert_eq!(usage.code, Some(2));
+}
+
+/// The small file's input is 4×5×3, its kernel 2×3×2 with 5 channels a group.
+#[test]
+fn options_of_the_convolution_reach_the_result() {
+    let folder = folder();
+    let input = File::small().save(folder.path(), "in.safetensors");
+    for (options, algorithm, out_channels) in [
+        ("--stride 2,1,3", "direct", 5),
+        ("--stride 2 --output-padding 1,0,1 --dilation 1,2,1", "spectral", 5),
+        ("--padding 1,0,1", "direct", 5),
+        ("--stride 3,1,2 --padding 1 --output-padding 2,0,1 --dilation 2 --groups 2", "direct", 10),
+    ] {
+        let [found, expected] = ["cpu", "reference"].map(|device| {
+            let mut file = File::load(&input);
+            for name in ["conv_bias", "bn_weight", "bn_bias", "running_mean", "running_var"] {
+                file.f32(name, &[out_channels]);
+            }
+            let (path, out) = (file.save(folder.path(), "sized.safetensors"), folder.path().join("out.safetensors"));
+            let algorithm = if device == "cpu" { algorithm } else { "reference" };
+            let way = format!("run --device {device} --algorithm {algorithm} {options}");
+            tool_on(&format!("{way} {{}} -o {{}}"), &[&path, &out]).done();
+            File::load(&out)
+        });
+        assert_eq!(found.tensors["output"].1, [3, out_channels, 1, 1, 1]);
+        for (tensor, tolerance) in [("output", 1e-5), ("batch_mean", 1e-12), ("batch_var", 1e-6)] {
+            for (found, expected) in found.numbers(tensor).iter().zip(expected.numbers(tensor)) {
+                assert!((found - expected).abs() <= tolerance * (1.0 + expected.abs()), "{options} {tensor}");
+            }
+        }
+    }
 }
 
 #[test]
