@@ -64,7 +64,7 @@ pub struct Stage {
     pub flops: u64,
 }
 
-/// Computes all outputs.
+/// Computes all outputs; they are not rounded to the tensors' type yet.
 ///
 /// Progress counts blocks of the sums of squares; where they are not needed there is none.
 ///
@@ -75,7 +75,7 @@ pub fn run<T: Element>(
     inputs: &Inputs<'_, T>,
     way: Way,
     watch: Watch<'_>,
-) -> Result<(Outputs<T>, Vec<Stage>), Error> {
+) -> Result<(Outputs<f64>, Vec<Stage>), Error> {
     inputs.check(problem)?;
     if way.algorithm == Algorithm::Spectral {
         spectral_eligible(problem)?;
@@ -149,13 +149,13 @@ fn by_batch_statistics<T: Element>(
     way: Way,
     watch: Watch<'_>,
     stages: &mut Vec<Stage>,
-) -> Result<Outputs<T>, Error> {
+) -> Result<Outputs<f64>, Error> {
     let problem = operands.problem;
     let means = CentredMeans::of(operands, sums)?;
     let squares = sums_of_squares(operands, &means, sums, way, watch, stages)?;
 
     let (s, p, n) = (problem.scale_factor(), problem.positions() as f64, problem.values_per_channel() as f64);
-    let mut output = output_array::<T>(problem)?;
+    let mut output = output_array(problem)?;
     let mut statistics = Vec::with_capacity(problem.out_channels());
     for (c, mut column) in output.axis_iter_mut(Axis(1)).enumerate() {
         let channel = Channel::of(inputs, c);
@@ -167,7 +167,7 @@ fn by_batch_statistics<T: Element>(
         let batch = Moments { mean: s * (means.mean[c] + channel.conv_bias), var };
         let factor = channel.gamma * inverse_std(var, problem.eps());
         for (out, deviation) in column.iter_mut().zip(deviations) {
-            *out = T::from_f64(factor * (s * (deviation + bias_left)) + channel.beta);
+            *out = factor * (s * (deviation + bias_left)) + channel.beta;
         }
         statistics.push((batch, channel.running_after(problem, Some(batch))));
     }
@@ -248,10 +248,10 @@ fn by_running_statistics<T: Element>(
     operands: &Operands<'_, T>,
     inputs: &Inputs<'_, T>,
     sums: &Sums,
-) -> Result<Outputs<T>, Error> {
+) -> Result<Outputs<f64>, Error> {
     let problem = operands.problem;
     let means = means::sample_means(operands, sums)?;
-    let mut output = output_array::<T>(problem)?;
+    let mut output = output_array(problem)?;
     for (c, mut column) in output.axis_iter_mut(Axis(1)).enumerate() {
         let channel = Channel::of(inputs, c);
         // `Inputs::check` saw to it that they are there.
@@ -259,7 +259,7 @@ fn by_running_statistics<T: Element>(
         let factor = channel.gamma * inverse_std(running.var, problem.eps());
         for (out, mean) in column.iter_mut().zip(means.column(c)) {
             let mean = problem.scale_factor() * (mean + channel.conv_bias);
-            *out = T::from_f64(factor * (mean - running.mean) + channel.beta);
+            *out = factor * (mean - running.mean) + channel.beta;
         }
     }
     let as_given = |values: Option<ArrayView1<'_, T>>| values.map(widen1);
@@ -272,8 +272,8 @@ fn by_running_statistics<T: Element>(
     })
 }
 
-fn output_array<T: Element>(problem: &Problem) -> Result<Array2<T>, Error> {
-    matrix("the output", problem.batch(), problem.out_channels(), T::from_f64(0.0))
+fn output_array(problem: &Problem) -> Result<Array2<f64>, Error> {
+    matrix("the output", problem.batch(), problem.out_channels(), 0.0)
 }
 
 fn pooled_shape<T>(output: Array2<T>) -> Array5<T> {

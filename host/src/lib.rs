@@ -5,7 +5,7 @@
 //! out[b,c] = mean_p( γ[c]·(s·z − μ[c])/√(σ²[c] + ε) + β[c] )       μ, σ²: mean and variance of s·z
 //! ```
 //! PyTorch's `ConvTranspose3d` → `· scale_factor` → `BatchNorm3d` → `AdaptiveAvgPool3d(1)`, with its names,
-//! defaults and rules, but z is never stored. Tensors are `f32` or `f64`. The 2-D and 1-D modules are the flat cases
+//! defaults and rules, but z is never stored. Tensors are `f16`, `bf16`, `f32` or `f64` ([`element`]). The 2-D and 1-D modules are the flat cases
 //! ([`Problem::builder_2d`], [`Problem::builder_1d`]).
 //!
 //! ```
@@ -48,8 +48,9 @@ pub mod reference;
 mod tensors;
 
 pub use cpu::Watch;
-pub use element::{DType, Element};
+pub use element::{DType, Element, Storage};
 pub use error::{Error, Unavailable};
+pub use half::{bf16, f16};
 pub use plan::{Algorithm, AlgorithmChoice, Backend, Device, Plan, PlanOptions, Precision, Recipe};
 pub use problem::{Convolution, KernelShape, Mode, Momentum, Problem, ProblemBuilder, ProblemError, Shape5};
 pub use tensors::{InputError, Inputs, Outputs, Progress, Tensors};

@@ -6,7 +6,7 @@
 //! | device | algorithms | accumulation |
 //! |---|---|---|
 //! | `cuda` | direct, spectral (f32) | `f32`, or `f64` in strict precision; the mean always in `f64` |
-//! | `cpu` | spectral, direct, reference | the tensors' own type, or `f64` in strict precision; means and last sums in `f64` |
+//! | `cpu` | spectral, direct, reference | `f32`, or `f64` for `f64` and in strict precision; means and last sums in `f64` |
 //! | `reference` | reference | `f64` |
 //!
 //! ```
@@ -37,7 +37,7 @@ use crate::Error;
 use crate::cpu::{self, Watch};
 #[cfg(feature = "cuda")]
 use crate::cuda::{CudaPlan, DeviceTensors, RawStream};
-use crate::element::Element;
+use crate::element::Storage;
 use crate::problem::Problem;
 use crate::reference;
 use crate::tensors::{Inputs, Outputs, Progress};
@@ -54,7 +54,7 @@ pub use workspace::SpectralLengths;
 
 /// A problem made ready to run on a device, for elements of type `T`.
 #[derive(Debug)]
-pub struct Plan<T: Element> {
+pub struct Plan<T: Storage> {
     problem: Problem,
     recipe: Recipe,
     engine: Engine<T>,
@@ -62,18 +62,18 @@ pub struct Plan<T: Element> {
 }
 
 #[derive(Debug)]
-enum Engine<T: Element> {
+enum Engine<T: Storage> {
     Cpu,
     Reference,
     #[cfg(feature = "cuda")]
-    Cuda(Box<CudaPlan<T>>),
+    Cuda(Box<CudaPlan<T::Wide>>),
     /// Names `T` where no engine does.
     #[cfg(not(feature = "cuda"))]
     #[allow(dead_code)]
     Nothing(PhantomData<T>, std::convert::Infallible),
 }
 
-impl<T: Element> Plan<T> {
+impl<T: Storage> Plan<T> {
     /// Designs a recipe and builds it.
     ///
     /// # Errors
@@ -110,12 +110,36 @@ impl<T: Element> Plan<T> {
         self.run_watched(inputs, Watch::default())
     }
 
+    /// Computes, and leaves the output in the format that it was computed in: `f32` for 16-bit tensors.
+    ///
+    /// # Errors
+    /// Those of [`run`](Plan::run).
+    pub fn run_wide(&mut self, inputs: &Inputs<'_, T>) -> Result<Outputs<T::Wide>, Error> {
+        self.run_wide_watched(inputs, Watch::default())
+    }
+
     /// Computes, and says how far it is. Devices that finish too soon to tell report nothing.
     ///
     /// # Errors
     /// Those of [`run`](Plan::run).
     pub fn run_with_progress(&mut self, inputs: &Inputs<'_, T>, progress: Progress<'_>) -> Result<Outputs<T>, Error> {
         self.run_watched(inputs, Watch { progress: Some(progress), cancelled: None })
+    }
+
+    /// Computes, says how far it is, and stops when asked to. Only a CPU looks whether it is asked.
+    ///
+    /// # Errors
+    /// Those of [`run`](Plan::run), and [`Error::Cancelled`].
+    pub fn run_watched(&mut self, inputs: &Inputs<'_, T>, watch: Watch<'_>) -> Result<Outputs<T>, Error> {
+        self.compute(inputs, watch).map(Outputs::rounded)
+    }
+
+    /// [`run_wide`](Plan::run_wide), watched as [`run_watched`](Plan::run_watched) is.
+    ///
+    /// # Errors
+    /// Those of [`run_watched`](Plan::run_watched).
+    pub fn run_wide_watched(&mut self, inputs: &Inputs<'_, T>, watch: Watch<'_>) -> Result<Outputs<T::Wide>, Error> {
+        self.compute(inputs, watch).map(Outputs::rounded)
     }
 
     /// What the last [`run`](Plan::run) on a CPU did, and how long each part took; nothing on other devices.
@@ -153,7 +177,7 @@ impl<T: Element> Plan<T> {
     pub fn measure_on_device(&mut self, inputs: &Inputs<'_, T>, runs: usize) -> Result<Option<Measurement>, Error> {
         match &mut self.engine {
             #[cfg(feature = "cuda")]
-            Engine::Cuda(plan) => plan.measure(inputs, runs).map(Some),
+            Engine::Cuda(plan) => plan.measure(&inputs.widened()?.as_inputs(), runs).map(Some),
             _ => {
                 let _ = (inputs, runs);
                 Ok(None)
@@ -161,26 +185,24 @@ impl<T: Element> Plan<T> {
         }
     }
 
-    /// Computes, says how far it is, and stops when asked to. Only a CPU looks whether it is asked.
-    ///
-    /// # Errors
-    /// Those of [`run`](Plan::run), and [`Error::Cancelled`].
-    pub fn run_watched(&mut self, inputs: &Inputs<'_, T>, watch: Watch<'_>) -> Result<Outputs<T>, Error> {
+    /// An output that is not rounded to `T` yet.
+    fn compute(&mut self, inputs: &Inputs<'_, T>, watch: Watch<'_>) -> Result<Outputs<f64>, Error> {
+        inputs.check(&self.problem)?;
         match &mut self.engine {
             Engine::Cpu => {
                 let way = cpu::Way { algorithm: self.recipe.algorithm, precision: self.recipe.precision };
-                let (outputs, stages) = cpu::run(&self.problem, inputs, way, watch)?;
+                let wide = inputs.widened()?;
+                let (outputs, stages) = cpu::run(&self.problem, &wide.as_inputs(), way, watch)?;
                 self.stages = stages;
                 Ok(outputs)
             }
             #[cfg(feature = "cuda")]
-            Engine::Cuda(plan) => plan.run(inputs),
+            Engine::Cuda(plan) => plan.run(&inputs.widened()?.as_inputs()).map(Outputs::to_f64),
             #[cfg(not(feature = "cuda"))]
             Engine::Nothing(_, never) => match *never {},
             Engine::Reference => {
-                inputs.check(&self.problem)?;
                 let wide = inputs.to_f64()?;
-                reference::run(&self.problem, &wide.as_inputs(), None, watch.progress).map(Outputs::rounded)
+                reference::run(&self.problem, &wide.as_inputs(), None, watch.progress)
             }
         }
     }
@@ -192,6 +214,7 @@ mod tests {
     use crate::check;
     use crate::draw::Draws;
     use crate::problem::{KernelShape, Mode, Shape5};
+    use crate::tensors::Tensors;
 
     fn problem() -> Problem {
         let input = Shape5 { batch: 2, channels: 2, depth: 3, height: 2, width: 4 };
@@ -223,6 +246,45 @@ mod tests {
             assert!(error.passes(1e-9), "{:?} {error:?}", plan.recipe());
             assert_eq!(out.running_var, expected.running_var);
         }
+    }
+
+    /// 16-bit tensors: the same as their values in f32, rounded once; and not rounded where that is asked for.
+    #[test]
+    fn sixteen_bits_are_widened_and_the_output_is_rounded_once() {
+        fn check<T: Storage<Wide = f32>>() {
+            let built = Problem::builder(problem().input(), problem().kernel()).stride([1, 2, 1]).groups(2);
+            let problem = built.padding([1, 0, 0]).running_statistics(true).build().unwrap();
+            let narrow = Draws::usual(&problem, 3).tensors::<T>(&problem).unwrap();
+            let wide = Tensors {
+                input: narrow.input.mapv(|x| x.to_f64() as f32),
+                kernel: narrow.kernel.mapv(|w| w.to_f64() as f32),
+                conv_bias: narrow.conv_bias.as_ref().map(|v| v.mapv(|v| v.to_f64() as f32)),
+                bn_weight: narrow.bn_weight.clone(),
+                bn_bias: narrow.bn_bias.clone(),
+                running_mean: narrow.running_mean.clone(),
+                running_var: narrow.running_var.clone(),
+            };
+            for device in [Device::cpu(), Device::reference()] {
+                let mut plan = Plan::<T>::new(&problem, &device, PlanOptions::default()).unwrap();
+                let expected =
+                    Plan::<f32>::new(&problem, &device, PlanOptions::default()).unwrap().run(&wide.as_inputs());
+                let expected = expected.unwrap();
+                assert_eq!(plan.run_wide(&narrow.as_inputs()).unwrap(), expected);
+                let rounded = plan.run(&narrow.as_inputs()).unwrap();
+                assert_eq!((&rounded.batch_var, &rounded.running_mean), (&expected.batch_var, &expected.running_mean));
+                for (found, wide) in rounded.output.iter().zip(&expected.output) {
+                    let off = (found.to_f64() - f64::from(*wide)).abs();
+                    assert!(off <= T::DTYPE.unit_roundoff() * 1.001 * f64::from(wide.abs()), "{found} {wide}");
+                }
+            }
+            let cpu = |dtype| {
+                design(&problem, &Device::cpu().facts(), dtype, PlanOptions::default()).unwrap().workspace_bytes
+            };
+            let elements = (problem.input_elements() + problem.kernel_elements()) as u64;
+            assert_eq!(cpu(T::DTYPE), cpu(crate::DType::F32) + 4 * elements);
+        }
+        check::<crate::f16>();
+        check::<crate::bf16>();
     }
 
     #[test]

@@ -17,7 +17,7 @@ const WAYS: [Way; 2] = [
 ];
 
 fn run<T: Element>(problem: &Problem, inputs: &Inputs<'_, T>, way: Way) -> Result<Outputs<T>, Error> {
-    super::run(problem, inputs, way, Watch::default()).map(|(outputs, _)| outputs)
+    super::run(problem, inputs, way, Watch::default()).map(|(outputs, _)| outputs.rounded())
 }
 
 /// B, Cin, Cout, D, H, W, Kd, Kh, Kw.

@@ -10,6 +10,7 @@ use crate::cpu;
 use crate::element::DType;
 use crate::problem::Problem;
 use crate::reference;
+use crate::tensors;
 
 /// A way to compute the operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -237,7 +238,10 @@ pub fn design(problem: &Problem, facts: &DeviceFacts, dtype: DType, options: Pla
         }
         _ => {
             let way = cpu::Way { algorithm, precision: options.precision };
-            let of_cpu = || cpu::workspace_bytes(problem, dtype, way, facts.threads);
+            let of_cpu = || {
+                let widened = tensors::widened_bytes(problem, dtype);
+                cpu::workspace_bytes(problem, dtype, way, facts.threads).saturating_add(widened)
+            };
             cuda.map_or_else(of_cpu, |cuda| cuda.workspace_bytes())
         }
     };

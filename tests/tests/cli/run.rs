@@ -173,8 +173,12 @@ fn tensors_that_do_not_fit_are_refused_by_name() {
 fn types_that_do_not_fit_are_refused_by_name() {
     refuses("same type", "", |f| _ = f.f64("kernel", &[4, 5, 2, 3, 2]));
     refuses("bn_weight is f64", "", |f| _ = f.f64("bn_weight", &[5]));
-    refuses("f16", "", |f| _ = f.narrow(Dtype::F16));
-    refuses("bf16", "", |f| _ = f.narrow(Dtype::BF16));
+    refuses("the input is f32 and the kernel f16", "", |f| {
+        _ = f.bytes("kernel", Dtype::F16, &[4, 5, 2, 3, 2], vec![0; 480])
+    });
+    refuses("conv_bias is f32 beside an f16 input", "", |f| _ = f.narrow(Dtype::F16));
+    refuses("conv_bias is f32 beside a bf16 input", "", |f| _ = f.narrow(Dtype::BF16));
+    refuses("running_mean is f64", "", |f| _ = f.narrow(Dtype::F16).without("conv_bias").f64("running_mean", &[5]));
     refuses("input holds I32 values", "", |f| _ = f.bytes("input", Dtype::I32, &[2], vec![0; 8]));
 }
 
@@ -197,6 +201,31 @@ fn narrower_vectors_are_widened() {
         File::load(&out).numbers("output")
     });
     assert_eq!(outputs[0], outputs[1]);
+}
+
+#[test]
+fn sixteen_bits_come_out_in_their_type_or_in_f32() {
+    let folder = folder();
+    for dtype in [Dtype::F16, Dtype::BF16] {
+        let mut file = File::small();
+        file.narrow(dtype).without("conv_bias");
+        let path = file.save(folder.path(), "in.safetensors");
+        let out = folder.path().join("out.safetensors");
+        for (asked, given) in [("input", dtype), ("f32", Dtype::F32)] {
+            tool_on(&format!("run --device cpu --output-dtype {asked} {{}} -o {{}}"), &[&path, &out]).done();
+            let written = File::load(&out);
+            assert_eq!(written.tensors["output"].0, given);
+            assert_eq!(written.tensors["running_var"].0, Dtype::F32);
+            assert_eq!(written.tensors["batch_var"].0, Dtype::F64);
+        }
+    }
+    let path = File::small()
+        .f64("input", &[3, 4, 4, 5, 3])
+        .f64("kernel", &[4, 5, 2, 3, 2])
+        .save(folder.path(), "in.safetensors");
+    let out = folder.path().join("out.safetensors");
+    tool_on("run --device cpu --output-dtype f32 {} -o {}", &[&path, &out]).done();
+    assert_eq!(File::load(&out).tensors["output"].0, Dtype::F32);
 }
 
 #[test]
@@ -236,7 +265,11 @@ fn npy_files_that_cannot_be_read_are_refused_by_name() {
     for (header, body, words) in [
         ("{'descr': '<f4', 'fortran_order': True, 'shape': (2, 1, 1, 1, 1), }", 8, "Fortran"),
         ("{'descr': '<i4', 'fortran_order': False, 'shape': (2, 1, 1, 1, 1), }", 8, "'<i4'"),
-        ("{'descr': '<f2', 'fortran_order': False, 'shape': (2, 1, 1, 1, 1), }", 4, "f16"),
+        (
+            "{'descr': '<f2', 'fortran_order': False, 'shape': (2, 1, 1, 1, 1), }",
+            4,
+            "the input is f16 and the kernel f32",
+        ),
         ("{'descr': '<f8', 'fortran_order': False, 'shape': (2, 1, 1, 1, 1), }", 16, "same type"),
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1, 1, 1), }", 8, "input has 4"),
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 1, 1, 1, 1), }", 8, "promises"),

@@ -8,11 +8,13 @@ use serde_json::Value;
 use crate::support::{File, folder, tool, tool_on};
 
 /// Every case whose options and types are supported and that ships its inputs.
-const SUPPORTED: [&str; 27] = [
+const SUPPORTED: [&str; 29] = [
     "constant_input",
     "eval",
+    "bf16",
     "dilation",
     "everything",
+    "f16",
     "f64",
     "flat_depth",
     "groups",
@@ -145,8 +147,8 @@ fn negative_controls_fail() {
 
 #[test]
 fn what_is_not_supported_is_refused_by_name_and_the_others_still_run() {
-    for (case, words) in [("f16", "f16"), ("bf16", "bf16")] {
-        let ended = tool_on("verify --json --device cpu", &golden(&[case, "smallest"]));
+    for (case, words) in [("padding", "padding = 1,0,2"), ("everything", "padding = 1,2,0")] {
+        let ended = tool_on("verify --json --device cpu --algorithm spectral", &golden(&[case, "smallest"]));
         assert_eq!(ended.code, Some(2), "{}", ended.stdout);
         let rows: Value = serde_json::from_str(&ended.stdout).expect("JSON");
         assert!(rows[0]["refused"].as_str().expect("a sentence").contains(words), "{rows}");
