@@ -53,4 +53,4 @@ pub use error::{Error, Unavailable};
 pub use half::{bf16, f16};
 pub use plan::{Algorithm, AlgorithmChoice, Backend, Device, Plan, PlanOptions, Precision, Recipe};
 pub use problem::{Convolution, KernelShape, Mode, Momentum, Problem, ProblemBuilder, ProblemError, Shape5};
-pub use tensors::{InputError, Inputs, Outputs, Progress, Tensors};
+pub use tensors::{InputError, Inputs, Outputs, Progress, RunningStatistics, Tensors};

@@ -38,9 +38,9 @@ use crate::cpu::{self, Watch};
 #[cfg(feature = "cuda")]
 use crate::cuda::{CudaPlan, DeviceTensors, RawStream};
 use crate::element::Storage;
-use crate::problem::Problem;
+use crate::problem::{Mode, Problem};
 use crate::reference;
-use crate::tensors::{Inputs, Outputs, Progress};
+use crate::tensors::{Inputs, Outputs, Progress, RunningStatistics};
 
 pub use cost::{Cost, SpectralCosts};
 pub use cuda_direct::CudaDirect;
@@ -142,9 +142,76 @@ impl<T: Storage> Plan<T> {
         self.compute(inputs, watch).map(Outputs::rounded)
     }
 
+    /// Computes with the running statistics of a module, and moves them as its training step does: all of them once where the run
+    /// succeeds, none where it fails. In eval mode they stay as they are. Cumulative momentum counts from
+    /// [`num_batches_tracked`](RunningStatistics::num_batches_tracked), whatever the problem was built with.
+    ///
+    /// # Errors
+    /// Those of [`run`](Plan::run); [`Error::Input`] where the problem was built without running statistics.
+    pub fn run_updating(
+        &mut self,
+        inputs: &Inputs<'_, T>,
+        running: &mut RunningStatistics<T::Wide>,
+    ) -> Result<Outputs<T>, Error> {
+        self.run_updating_unrounded(inputs, running).map(Outputs::rounded)
+    }
+
+    /// [`run_updating`](Plan::run_updating) with an output that is not rounded yet.
+    pub(crate) fn run_updating_unrounded(
+        &mut self,
+        inputs: &Inputs<'_, T>,
+        running: &mut RunningStatistics<T::Wide>,
+    ) -> Result<Outputs<f64>, Error> {
+        let built = self.problem.clone();
+        self.count_from(built.after_batches(running.num_batches_tracked));
+        let (running_mean, running_var) = (Some(running.mean.view()), Some(running.var.view()));
+        let outputs = self.compute(&Inputs { running_mean, running_var, ..*inputs }, Watch::default());
+        self.count_from(built);
+        let outputs = outputs?;
+        if let (Mode::Train { .. }, Some(mean), Some(var)) =
+            (self.problem.mode(), &outputs.running_mean, &outputs.running_var)
+        {
+            running.mean.zip_mut_with(mean, |running, &moved| *running = Storage::from_f64(moved));
+            running.var.zip_mut_with(var, |running, &moved| *running = Storage::from_f64(moved));
+            running.num_batches_tracked = running.num_batches_tracked.saturating_add(1);
+        }
+        Ok(outputs)
+    }
+
+    /// [`run`](Plan::run) with an output that is not rounded yet.
+    pub(crate) fn run_unrounded(&mut self, inputs: &Inputs<'_, T>) -> Result<Outputs<f64>, Error> {
+        self.compute(inputs, Watch::default())
+    }
+
+    /// Takes the same problem with another count of batches.
+    pub(crate) fn count_from(&mut self, problem: Problem) {
+        #[cfg(feature = "cuda")]
+        if let Engine::Cuda(plan) = &mut self.engine {
+            plan.count_from(&problem);
+        }
+        self.problem = problem;
+    }
+
+    /// The problem it is for.
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
     /// What the last [`run`](Plan::run) on a CPU did, and how long each part took; nothing on other devices.
     pub fn stages(&self) -> &[cpu::Stage] {
         &self.stages
+    }
+
+    /// Refuses addresses that the device cannot reach.
+    ///
+    /// # Errors
+    /// As [`CudaPlan::check_reachable`]; none where the plan is not for a GPU.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn check_reachable(&self, tensors: &DeviceTensors) -> Result<(), Error> {
+        match &self.engine {
+            Engine::Cuda(plan) => plan.check_reachable(tensors),
+            Engine::Cpu | Engine::Reference => Ok(()),
+        }
     }
 
     /// Computes on tensors that are in device memory, and returns without waiting: no allocation, fit for capture in a CUDA
@@ -213,7 +280,7 @@ mod tests {
     use super::*;
     use crate::check;
     use crate::draw::Draws;
-    use crate::problem::{KernelShape, Mode, Shape5};
+    use crate::problem::{KernelShape, Momentum, Shape5};
     use crate::tensors::Tensors;
 
     fn problem() -> Problem {
@@ -296,6 +363,59 @@ mod tests {
             let mut plan = Plan::new(&problem, &device, PlanOptions::default()).unwrap();
             assert!(matches!(plan.run(&without), Err(Error::Input(_))));
         }
+    }
+
+    /// Three steps of a module, by hand: each moves the buffers once, eval and what fails not at all.
+    #[test]
+    fn running_statistics_move_once_where_a_run_succeeds() {
+        for (device, cumulative) in
+            [Device::cpu(), Device::reference()].into_iter().flat_map(|d| [(d.clone(), false), (d, true)])
+        {
+            let momentum = match cumulative {
+                true => Momentum::Cumulative { num_batches_tracked: 77 },
+                false => Momentum::Factor(0.25),
+            };
+            let built = Problem::builder(problem().input(), problem().kernel()).running_statistics(true);
+            let problem = built.clone().mode(Mode::Train { momentum }).build().unwrap();
+            let mut plan = Plan::<f64>::new(&problem, &device, PlanOptions::default()).unwrap();
+            let mut running = RunningStatistics::new(problem.out_channels());
+            let (mut mean, mut var) = (running.mean.clone(), running.var.clone());
+            let n = problem.values_per_channel() as f64;
+            for step in 1..=3 {
+                let tensors = Draws::usual(&problem, step).tensors::<f64>(&problem).unwrap();
+                let inputs = Inputs { running_mean: None, running_var: None, ..tensors.as_inputs() };
+                let out = plan.run_updating(&inputs, &mut running).unwrap();
+                let factor = if cumulative { 1.0 / step as f64 } else { 0.25 };
+                mean = mean * (1.0 - factor) + out.batch_mean.unwrap() * factor;
+                var = var * (1.0 - factor) + out.batch_var.unwrap() * (factor * n / (n - 1.0));
+                assert_eq!(running.num_batches_tracked, step);
+                assert!((&running.mean - &mean).iter().all(|off| off.abs() < 1e-14), "{running:?} {mean}");
+                assert!((&running.var - &var).iter().all(|off| off.abs() < 1e-14), "{running:?} {var}");
+
+                let before = running.clone();
+                let other = Inputs { input: tensors.kernel.view(), ..inputs };
+                assert!(plan.run_updating(&other, &mut running).is_err());
+                assert_eq!(running, before);
+                running.var[1] = -0.5;
+                let refused = plan.run_updating(&inputs, &mut running).unwrap_err().to_string();
+                assert_eq!(refused, "running_var[1] is -0.5; a variance must be at least 0");
+                assert_eq!((running.var[1], running.num_batches_tracked), (-0.5, step));
+                running = before.clone();
+                let eval = built.clone().mode(Mode::Eval).build().unwrap();
+                Plan::new(&eval, &device, PlanOptions::default()).unwrap().run_updating(&inputs, &mut running).unwrap();
+                assert_eq!(running, before);
+            }
+            assert_eq!(plan.problem(), &problem, "the plan's own count is as it was built");
+        }
+    }
+
+    #[test]
+    fn running_statistics_need_a_problem_with_them() {
+        let without = Problem::builder(problem().input(), problem().kernel()).build().unwrap();
+        let tensors = Draws::usual(&without, 3).tensors::<f32>(&without).unwrap();
+        let mut plan = Plan::new(&without, &Device::cpu(), PlanOptions::default()).unwrap();
+        let refused = plan.run_updating(&tensors.as_inputs(), &mut RunningStatistics::new(3)).unwrap_err();
+        assert_eq!(refused.to_string(), "running statistics are given, and the problem was built without them");
     }
 
     #[test]

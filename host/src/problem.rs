@@ -178,6 +178,17 @@ impl Problem {
         self.mode
     }
 
+    /// The same problem after `num_batches_tracked` batches, where that matters: with cumulative momentum.
+    pub(crate) fn after_batches(&self, num_batches_tracked: u64) -> Problem {
+        match self.mode {
+            Mode::Train { momentum: Momentum::Cumulative { .. } } => {
+                let momentum = Momentum::Cumulative { num_batches_tracked };
+                Problem { mode: Mode::Train { momentum }, ..self.clone() }
+            }
+            _ => self.clone(),
+        }
+    }
+
     /// Whether `running_mean` and `running_var` are among the inputs.
     pub fn has_running_statistics(&self) -> bool {
         self.running_statistics

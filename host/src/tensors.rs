@@ -77,6 +77,26 @@ pub struct Outputs<T: Storage> {
     pub running_var: Option<Array1<f64>>,
 }
 
+/// What batch normalisation keeps from batch to batch: PyTorch's buffers. [`Plan::run_updating`](crate::Plan::run_updating)
+/// moves them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunningStatistics<W: Element> {
+    /// (Cout).
+    pub mean: Array1<W>,
+    /// (Cout), none below 0.
+    pub var: Array1<W>,
+    /// Batches in training so far.
+    pub num_batches_tracked: u64,
+}
+
+impl<W: Element> RunningStatistics<W> {
+    /// As a module begins: means of 0, variances of 1, no batches.
+    pub fn new(out_channels: usize) -> Self {
+        let one = Array1::from_elem(out_channels, W::from_f64(1.0));
+        Self { mean: Array1::default(out_channels), var: one, num_batches_tracked: 0 }
+    }
+}
+
 /// Why tensors do not fit their problem.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]

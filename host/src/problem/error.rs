@@ -62,6 +62,14 @@ pub enum ProblemError {
         /// Cin.
         in_channels: usize,
     },
+    /// Groups that do not divide Cout, where that is given for all groups.
+    #[error("groups is {groups}; it must divide the {out_channels} output channels")]
+    OutputGroups {
+        /// The groups.
+        groups: i64,
+        /// Cout.
+        out_channels: usize,
+    },
     /// A convolution without output.
     #[error("the convolution's output would have {axis} {found}; it must be at least 1")]
     EmptyOutput {
