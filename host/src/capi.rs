@@ -1,4 +1,5 @@
-//! The C ABI: the whole operation in one call on device pointers; with every option, on any device, as a plan ([`plan`]).
+//! The C ABI: the whole operation in one call on device pointers; with every option, on any device, as a plan
+//! ([`ConvtBnGapPlan`]).
 //! `include/convt_bn_gap.h` is made from these files.
 //!
 //! Each call on device pointers finds or makes a plan for its stream and sizes (the last few are kept), puts the work on that stream of the device

@@ -10,11 +10,16 @@
 //! at the ends of lines. Taps that miss the line in depth or height are left out: rows are ordered so that those which are left
 //! are contiguous for each kd. Positions of no phase are 0: their squares are m².
 //!
+//! A block of few channels (most of all depthwise convolutions) adds its taps one by one instead: im2col would copy as much.
+//!
 //! Work is cut into channel blocks (whose weights are packed once, and which lie in one group), lines and column blocks. Column
 //! blocks of all lines are dealt to a fixed number of shares; each share keeps its own M2, merged in order.
 //! Cost: 2·B·Cin·(Cout / groups)·(Nw/stride)·D·H·taps flops: about a factor Nw/(W·stride) above the definition.
 //! Products are `matrixmultiply`'s, through `ndarray`, in the precision of `R`; squares are summed in `f64`. z carries the
 //! rounding of a sum over Cin·taps, about 1e-7 of it in `f32`.
+
+mod cut;
+mod weights;
 
 use std::ops::Range;
 
@@ -29,16 +34,14 @@ use super::watch::{Steps, Watch};
 use crate::Error;
 use crate::element::Element;
 use crate::memory;
-use crate::problem::{Axis, Phase, Problem};
+use crate::problem::{Phase, Problem};
+use cut::{Columns, Cut, Meeting, part};
+use weights::Weights;
 
-/// Output channels of a block at most.
-const CHANNELS: usize = 256;
-/// Columns of a block at most; with `ROWS` it makes a block of X 1 MiB, and so is z's.
-const COLUMNS: usize = 512;
 /// Rows of X at most.
 const ROWS: usize = 256;
-/// Shares of the blocks at most: enough to keep any machine's cores busy, few enough to merge at no cost.
-const SHARES: usize = 1024;
+/// Up to so many channels of a block, taps are added one by one: a product would gather more than it multiplies.
+const FEW: usize = 4;
 
 /// Σ_{b,p} (z[b,c,p] − m[b,c])² for each channel.
 ///
@@ -53,29 +56,43 @@ pub(super) fn sum_of_squares<T: Element, R: Real>(
     let cut = Cut::of(problem);
     let blocks = problem.groups() * cut.channel_blocks;
     let steps = Steps::new(watch, (blocks * cut.shares) as u64);
-    let mut squares = Array1::zeros(problem.out_channels());
-    for block in 0..blocks {
-        let (group, block) = (block / cut.channel_blocks, block % cut.channel_blocks);
-        let channels = part(problem.group_out_channels(), cut.channel_blocks, block);
-        let weights = Weights::<R>::pack(operands, &cut, group, channels)?;
-        let of_shares = (0..cut.shares)
-            .into_par_iter()
-            .map(|share| {
-                let squares = one_share(operands, &cut, &weights, means, share)?;
-                steps.done()?;
-                Ok(squares)
-            })
-            .collect::<Result<Vec<Vec<f64>>, Error>>()?;
-        for of_share in of_shares {
-            for (c, part) in weights.outputs(problem).zip(of_share) {
-                squares[c] += part;
-            }
-        }
-        if cut.unmet > 0 {
-            for c in weights.outputs(problem) {
-                let of_samples = (0..problem.batch()).map(|b| mean_of(means, b, c).powi(2));
-                squares[c] += cut.unmet as f64 * of_samples.sum::<f64>();
-            }
+    let of_block = |block| one_block::<T, R>(operands, &cut, means, block, &steps);
+    // Blocks of one group hold many weights, and have work for all threads each; groups are small and many.
+    let squares: Vec<Vec<f64>> = match problem.groups() {
+        1 => (0..blocks).map(of_block).collect::<Result<_, Error>>()?,
+        _ => (0..blocks).into_par_iter().map(of_block).collect::<Result<_, Error>>()?,
+    };
+    Ok(squares.into_iter().flatten().collect())
+}
+
+/// M2 of one block of channels, of all groups' blocks in order.
+fn one_block<T: Element, R: Real>(
+    operands: &Operands<'_, T>,
+    cut: &Cut,
+    means: &CentredMeans,
+    block: usize,
+    steps: &Steps<'_>,
+) -> Result<Vec<f64>, Error> {
+    let problem = operands.problem;
+    let (group, block) = (block / cut.channel_blocks, block % cut.channel_blocks);
+    let channels = part(problem.group_out_channels(), cut.channel_blocks, block);
+    let weights = Weights::<R>::pack(operands, cut, group, channels)?;
+    let mut squares = memory::try_filled("sums of squares", weights.channels.len(), 0.0)?;
+    let of_shares = (0..cut.shares)
+        .into_par_iter()
+        .map(|share| {
+            let squares = one_share(operands, cut, &weights, means, share)?;
+            steps.done()?;
+            Ok(squares)
+        })
+        .collect::<Result<Vec<Vec<f64>>, Error>>()?;
+    for of_share in of_shares {
+        squares.iter_mut().zip(of_share).for_each(|(square, part)| *square += part);
+    }
+    if cut.unmet > 0 {
+        for (c, square) in weights.outputs(problem).zip(&mut squares) {
+            let of_samples = (0..problem.batch()).map(|b| mean_of(means, b, c).powi(2));
+            *square += cut.unmet as f64 * of_samples.sum::<f64>();
         }
     }
     Ok(squares)
@@ -86,9 +103,10 @@ pub(super) fn workspace_bytes<R: Real>(problem: &Problem, threads: usize) -> u64
     let cut = Cut::of(problem);
     let channels = problem.group_out_channels().div_ceil(cut.channel_blocks);
     let rows = problem.group_in_channels() * problem.taps();
+    let weights = if problem.groups() == 1 { rows * channels } else { problem.kernel_elements() } as u64;
     let scratch = (cut.widest() * (ROWS.min(rows) + channels)) as u64 * threads.min(cut.shares) as u64;
-    let values = ((rows * channels) as u64).saturating_add(scratch).saturating_mul(size_of::<R>() as u64);
-    values.saturating_add((cut.shares * channels) as u64 * 8)
+    let values = weights.saturating_add(scratch).saturating_mul(size_of::<R>() as u64);
+    values.saturating_add((cut.shares * problem.out_channels()) as u64 * 8)
 }
 
 /// Multiplications and additions, as they are done.
@@ -98,187 +116,6 @@ pub(super) fn operations(problem: &Problem) -> f64 {
     let columns: f64 = width.phases().map(|phase| phase.taps as f64 * phase.count as f64).sum();
     let pairs = (problem.batch() * problem.in_channels()) as f64 * problem.group_out_channels() as f64;
     pairs * lines[0] * lines[1] * columns
-}
-
-/// How a problem is cut: by its shape alone, so that every sum is taken in the same order everywhere.
-struct Cut {
-    /// Of a group.
-    channel_blocks: usize,
-    /// Of depths, and of heights.
-    planes: [Vec<Phase>; 2],
-    /// Positions of their phases.
-    lines: [usize; 2],
-    widths: Vec<Columns>,
-    /// Column blocks of all lines.
-    blocks: usize,
-    shares: usize,
-    /// Positions of no phase.
-    unmet: usize,
-}
-
-/// The columns of a line that belong to one phase of its widths: (b, q).
-struct Columns {
-    phase: Phase,
-    /// B·(positions of the phase).
-    count: usize,
-    blocks: usize,
-    /// Column blocks, of all lines, of the phases before.
-    blocks_before: usize,
-    /// Taps of the phases before.
-    taps_before: usize,
-}
-
-impl Cut {
-    fn of(problem: &Problem) -> Cut {
-        let [depth, height, width] = problem.axes();
-        let planes = [depth, height].map(|axis| axis.phases().collect::<Vec<_>>());
-        let positions = |phases: &[Phase]| phases.iter().map(|phase| phase.count).sum::<usize>();
-        let lines = [positions(&planes[0]), positions(&planes[1])];
-        let (mut widths, mut blocks, mut taps_before, mut met) = (Vec::new(), 0, 0, 0);
-        for phase in width.phases() {
-            let count = problem.batch() * phase.count;
-            let columns = Columns { phase, count, blocks: count.div_ceil(COLUMNS), blocks_before: blocks, taps_before };
-            blocks += lines[0] * lines[1] * columns.blocks;
-            taps_before += phase.taps;
-            met += lines[0] * lines[1] * phase.count;
-            widths.push(columns);
-        }
-        Cut {
-            channel_blocks: problem.group_out_channels().div_ceil(CHANNELS),
-            planes,
-            lines,
-            widths,
-            blocks,
-            shares: blocks.min(SHARES),
-            unmet: problem.positions() - met,
-        }
-    }
-
-    /// Columns of the largest block.
-    fn widest(&self) -> usize {
-        self.widths.iter().map(|columns| columns.count.div_ceil(columns.blocks)).max().unwrap_or(0)
-    }
-
-    /// Block `index` of all: the phase of its widths, its line, and its number among the line's blocks.
-    fn block(&self, index: usize) -> (&Columns, [usize; 2], usize) {
-        let columns = self.widths.iter().rev().find(|columns| columns.blocks_before <= index);
-        let columns = columns.expect("the first phase has no blocks before it");
-        let index = index - columns.blocks_before;
-        let (line, block) = (index / columns.blocks, index % columns.blocks);
-        (columns, [line / self.lines[1], line % self.lines[1]], block)
-    }
-}
-
-/// The taps that meet one position of an axis.
-struct Meeting<'a> {
-    phase: &'a Phase,
-    /// The position's number in its phase.
-    q: usize,
-    /// Taps of the phases before.
-    before: usize,
-}
-
-impl<'a> Meeting<'a> {
-    /// With position number `at` of all phases.
-    fn at(phases: &'a [Phase], mut at: usize) -> Option<Meeting<'a>> {
-        let mut before = 0;
-        for phase in phases {
-            if at < phase.count {
-                return Some(Meeting { phase, q: at, before });
-            }
-            at -= phase.count;
-            before += phase.taps;
-        }
-        None
-    }
-
-    /// Places of the taps, in the order of the phases.
-    fn places(&self) -> Range<usize> {
-        let taps = self.phase.meeting(self.q);
-        self.before + taps.start..self.before + taps.end
-    }
-
-    /// The input element that the tap at `place` brings.
-    fn source(&self, place: usize) -> usize {
-        self.phase.source(self.q, place - self.before)
-    }
-}
-
-/// Part `index` of `parts` of 0..len, all nearly equal.
-fn part(len: usize, parts: usize, index: usize) -> Range<usize> {
-    let at = |i: usize| (len as u128 * i as u128 / parts as u128) as usize;
-    at(index)..at(index + 1)
-}
-
-/// The weights of a block of channels: for each phase of the widths (kd, kh, ci, kw, channel), taps in the order of their phases.
-struct Weights<R> {
-    group: usize,
-    /// Channels of the group.
-    channels: Range<usize>,
-    /// Input channels of a group.
-    inputs: usize,
-    /// (kd, kh).
-    planes: usize,
-    values: Vec<R>,
-}
-
-/// The taps of an axis in the order of its phases; `None` for one that carries nothing inside, whatever its weight is.
-fn taps_in_order(axis: &Axis, phases: impl IntoIterator<Item = Phase>) -> Vec<Option<usize>> {
-    let taps = phases.into_iter().flat_map(|p| (0..p.taps).map(move |j| p.tap(j)));
-    taps.map(|k| (!axis.inside(k).is_empty()).then_some(k)).collect()
-}
-
-impl<R: Real> Weights<R> {
-    fn pack<T: Element>(
-        operands: &Operands<'_, T>,
-        cut: &Cut,
-        group: usize,
-        channels: Range<usize>,
-    ) -> Result<Weights<R>, Error> {
-        let problem = operands.problem;
-        let (inputs, outputs, taps) = (problem.group_in_channels(), problem.group_out_channels(), problem.taps());
-        let [depth, height, width] = problem.axes();
-        let of_d = taps_in_order(&depth, cut.planes[0].iter().copied());
-        let of_h = taps_in_order(&height, cut.planes[1].iter().copied());
-        let of_w = taps_in_order(&width, cut.widths.iter().map(|columns| columns.phase));
-        let planes = of_d.len() * of_h.len();
-        let mut values =
-            memory::try_filled("packed weights", planes * inputs * of_w.len() * channels.len(), R::default())?;
-        let mut rest = &mut values[..];
-        for columns in &cut.widths {
-            let line = columns.phase.taps * channels.len();
-            let (section, after) = rest.split_at_mut(planes * inputs * line);
-            rest = after;
-            let of_w = &of_w[columns.taps_before..][..columns.phase.taps];
-            section.par_chunks_exact_mut(line).enumerate().for_each(|(row, line)| {
-                let (plane, i) = (row / inputs, row % inputs);
-                let (Some(kd), Some(kh)) = (of_d[plane / of_h.len()], of_h[plane % of_h.len()]) else { return };
-                for (c, channel) in channels.clone().enumerate() {
-                    let slab = &operands.w[((group * inputs + i) * outputs + channel) * taps..][..taps];
-                    let taps = &slab[(kd * height.taps + kh) * width.taps..][..width.taps];
-                    for (j, kw) in of_w.iter().enumerate() {
-                        if let Some(kw) = kw {
-                            line[j * channels.len() + c] = R::of(taps[*kw]);
-                        }
-                    }
-                }
-            });
-        }
-        Ok(Weights { group, channels, inputs, planes, values })
-    }
-
-    /// Rows of W of one phase of the widths, (row, channel).
-    fn rows(&self, columns: &Columns, rows: Range<usize>) -> ArrayView2<'_, R> {
-        let (before, channels) = (self.planes * self.inputs * columns.taps_before, self.channels.len());
-        let values = &self.values[(before + rows.start) * channels..(before + rows.end) * channels];
-        ArrayView2::from_shape((rows.len(), channels), values).expect("a block of rows")
-    }
-
-    /// The block's channels among all of the output.
-    fn outputs(&self, problem: &Problem) -> Range<usize> {
-        let before = self.group * problem.group_out_channels();
-        before + self.channels.start..before + self.channels.end
-    }
 }
 
 /// One sample's stretch of a column block: columns `at..` are positions number `q` of sample `b`.
@@ -346,23 +183,53 @@ fn convolve<T: Element, R: Real>(
     let of_plane = weights.inputs * columns.phase.taps;
     let shape = (weights.channels.len(), stretch.len());
     let mut z = ArrayViewMut2::from_shape(shape, z).expect("channels by columns");
+    // The input channel of a row, the line that its tap brings, and the tap of the widths.
+    let of_row = |row: usize| {
+        let (plane, i, j) = (row / of_plane, row % of_plane / columns.phase.taps, row % columns.phase.taps);
+        (weights.group * weights.inputs + i, [d.source(plane / heights), h.source(plane % heights)], j)
+    };
     for kd in d.places() {
         let taps = h.places();
         let rows = (kd * heights + taps.start) * of_plane..(kd * heights + taps.end) * of_plane;
+        if weights.channels.len() <= FEW {
+            for row in rows {
+                let weights = weights.rows(columns, row..row + 1);
+                add_row(operands, &columns.phase, of_row(row), weights, stretch.clone(), &mut z);
+            }
+            continue;
+        }
         let chunks = rows.len().div_ceil(ROWS);
         for chunk in 0..chunks {
             let chunk = part(rows.len(), chunks, chunk);
             let rows = rows.start + chunk.start..rows.start + chunk.end;
             let x = &mut x[..rows.len() * stretch.len()];
             for (row, x) in rows.clone().zip(x.chunks_exact_mut(stretch.len())) {
-                let (plane, i, j) = (row / of_plane, row % of_plane / columns.phase.taps, row % columns.phase.taps);
-                let channel = weights.group * weights.inputs + i;
-                let at = [d.source(plane / heights), h.source(plane % heights)];
-                gather(operands, &columns.phase, channel, at, j, stretch.clone(), x);
+                let (channel, line, j) = of_row(row);
+                gather(operands, &columns.phase, channel, line, j, stretch.clone(), x);
             }
             let x = ArrayView2::from_shape((rows.len(), stretch.len()), &*x).expect("rows by columns");
             let one = R::from_f64(1.0);
             general_mat_mul(one, &weights.rows(columns, rows).t(), &x, one, &mut z);
+        }
+    }
+}
+
+/// Adds what one row brings to the channels of z, without gathering it.
+fn add_row<T: Element, R: Real>(
+    operands: &Operands<'_, T>,
+    phase: &Phase,
+    (channel, line, j): (usize, [usize; 2], usize),
+    weights: ArrayView2<'_, R>,
+    columns: Range<usize>,
+    z: &mut ArrayViewMut2<'_, R>,
+) {
+    for Stretch { b, q, at } in stretches(columns, phase.count) {
+        let (met, inside) = met(operands, phase, b, channel, line, j, &q);
+        for (mut z, &weight) in z.outer_iter_mut().zip(weights.iter()) {
+            let z = z.as_slice_mut().expect("rows of z are contiguous");
+            for (z, &value) in z[at + inside.start - q.start..][..met.len()].iter_mut().zip(met) {
+                *z = *z + weight * R::of(value);
+            }
         }
     }
 }
@@ -372,29 +239,40 @@ fn gather<T: Element, R: Real>(
     operands: &Operands<'_, T>,
     phase: &Phase,
     channel: usize,
-    [d, h]: [usize; 2],
+    line: [usize; 2],
     j: usize,
     columns: Range<usize>,
     x: &mut [R],
 ) {
-    let problem = operands.problem;
-    let ([depth, height, width], channels) = (problem.input().spatial(), problem.in_channels());
-    let reach = phase.reach(j);
     for Stretch { b, q, at } in stretches(columns, phase.count) {
-        let line = ((b * channels + channel) * depth + d) * height + h;
-        let line = &operands.x[line * width..][..width];
         let x = &mut x[at..at + q.len()];
-        // The part of the stretch that the tap brings inside the line; it may be empty.
-        let start = reach.start.clamp(q.start, q.end);
-        let inside = start..reach.end.clamp(start, q.end);
+        let (met, inside) = met(operands, phase, b, channel, line, j, &q);
         x[..inside.start - q.start].fill(R::default());
         x[inside.end - q.start..].fill(R::default());
-        if inside.is_empty() {
-            continue;
-        }
-        let met = &line[phase.source(inside.start, j)..][..inside.len()];
         for (x, value) in x[inside.start - q.start..inside.end - q.start].iter_mut().zip(met) {
             *x = R::of(*value);
         }
     }
+}
+
+/// The input elements that tap j brings to positions `q` of sample `b`, and to which of them; there may be none.
+fn met<'a, T: Element>(
+    operands: &'a Operands<'_, T>,
+    phase: &Phase,
+    b: usize,
+    channel: usize,
+    [d, h]: [usize; 2],
+    j: usize,
+    q: &Range<usize>,
+) -> (&'a [T], Range<usize>) {
+    let problem = operands.problem;
+    let [depth, height, width] = problem.input().spatial();
+    let reach = phase.reach(j);
+    let start = reach.start.clamp(q.start, q.end);
+    let inside = start..reach.end.clamp(start, q.end);
+    if inside.is_empty() {
+        return (&[], inside);
+    }
+    let line = ((b * problem.in_channels() + channel) * depth + d) * height + h;
+    (&operands.x[line * width + phase.source(inside.start, j)..][..inside.len()], inside)
 }

@@ -156,13 +156,16 @@ fn tensors_that_do_not_fit_are_refused_by_name() {
     refuses("no tensor named kernel", "", |f| _ = f.without("kernel"));
     refuses("input has 4", "", |f| _ = f.f32("input", &[3, 4, 5, 3]));
     refuses("kernel has 6", "", |f| _ = f.f32("kernel", &[4, 5, 2, 3, 2, 1]));
-    refuses("channels", "", |f| _ = f.f32("kernel", &[3, 5, 2, 3, 2]));
-    refuses("is 0", "", |f| _ = f.f32("input", &[3, 4, 0, 5, 3]));
-    refuses("conv_bias", "", |f| _ = f.f32("conv_bias", &[4]));
-    refuses("bn_weight", "", |f| _ = f.f32("bn_weight", &[5, 1]));
-    refuses("bn_bias", "", |f| _ = f.f32("bn_bias", &[6]));
-    refuses("running_mean", "", |f| _ = f.f32("running_mean", &[0]));
-    refuses("running_var", "", |f| _ = f.without("running_mean"));
+    refuses("input has 4 channels and kernel has 3", "", |f| _ = f.f32("kernel", &[3, 5, 2, 3, 2]));
+    refuses("input's depth is 0; it must be at least 1", "", |f| _ = f.f32("input", &[3, 4, 0, 5, 3]));
+    refuses("input's batch size is 0", "", |f| _ = f.f32("input", &[0, 4, 4, 5, 3]));
+    refuses("kernel's output channels is 0", "", |f| _ = f.f32("kernel", &[4, 0, 2, 3, 2]));
+    refuses("conv_bias has 4 elements; it must have one for each of the 5", "", |f| _ = f.f32("conv_bias", &[4]));
+    refuses("bn_weight has shape [5, 1]", "", |f| _ = f.f32("bn_weight", &[5, 1]));
+    refuses("bn_bias has 6 elements; it must have one for each of the 5", "", |f| _ = f.f32("bn_bias", &[6]));
+    refuses("running_mean has 0 elements; it must have one for each of the 5", "", |f| _ = f.f32("running_mean", &[0]));
+    refuses("running_var is given without running_mean", "", |f| _ = f.without("running_mean"));
+    refuses("conv_bias has 5 elements; it must have one for each of the 10", "--groups 2", |_| {});
     refuses("running_var[1] is -1", "", |f| _ = f.set_f32("running_var", &[1.0, -1.0, 1.0, 1.0, 1.0]));
     refuses("more than 1 value per channel", "", |f| {
         f.f32("input", &[1, 4, 1, 1, 1]).f32("kernel", &[4, 5, 1, 1, 1]);
@@ -231,11 +234,11 @@ fn sixteen_bits_come_out_in_their_type_or_in_f32() {
 #[test]
 fn options_out_of_range_are_refused_by_name() {
     for (option, value, words) in [
-        ("eps", "-1", "eps"),
-        ("eps", "nan", "eps"),
-        ("scale_factor", "inf", "scale_factor"),
-        ("momentum", "1.5", "momentum"),
-        ("momentum", "NaN", "momentum"),
+        ("eps", "-1", "eps is -1; it must be finite and at least 0"),
+        ("eps", "nan", "eps is NaN"),
+        ("scale_factor", "inf", "scale_factor is inf; it must be finite"),
+        ("momentum", "1.5", "momentum is 1.5; it must be from 0 to 1"),
+        ("momentum", "NaN", "momentum is NaN"),
         ("stride", "0,1,1", "stride is 0"),
         ("padding", "-1,0,0", "padding is -1"),
         ("padding", "3,0,0", "depth -1"),
@@ -244,9 +247,9 @@ fn options_out_of_range_are_refused_by_name() {
         ("dilation", "1,0,1", "dilation is 0"),
         ("groups", "3", "groups is 3; it must divide the 4 input channels"),
         ("groups", "-1", "groups is -1"),
-        ("groups", "0", "groups"),
-        ("padding", "9223372036854775807,0,0", "output would have"),
-        ("stride", "9223372036854775807", ""),
+        ("groups", "0", "groups is 0; it must be at least 1"),
+        ("padding", "9223372036854775807,0,0", "output would have depth -18446744073709551609"),
+        ("stride", "9223372036854775807", "(27670116110564327423) is too large"),
     ] {
         // From the metadata and from the command line alike.
         refuses(words, "", |f| _ = f.option(option, value));
