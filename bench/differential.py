@@ -1,7 +1,7 @@
 """Random configurations of the whole operation, through the C ABI and the tool, with PyTorch as the judge.
 
     python3 differential.py target/release/libconvt_bn_gap.so target/release/convt-bn-gap
-        [--valid 500] [--invalid 200] [--seed 1] [--device cpu|cuda|reference]
+        [--valid 500] [--invalid 200] [--nonfinite 100] [--seed 1] [--device cpu|cuda|reference]
 
 Valid ones draw shapes (1-D, 2-D and 3-D), every option of the convolution and of batch normalisation, types and modes; the
 result of a plan is held against PyTorch in f64 on the same values, by the rule of tests/golden/README.md: 1e-5, for f64 1e-11;
@@ -81,7 +81,7 @@ class Config:
             of_batch_norm += [("running_mean", uniform(self.cout)), ("running_var", uniform(self.cout) + 1.5)]
         self.tensors.update({name: values.to(self.batch_norm_dtype) for name, values in of_batch_norm})
 
-    def pytorch(self, wide=True):
+    def pytorch(self, wide=True, judged=True):
         """What PyTorch computes, in f64 or in the tensors' own types: the output, and statistics where there are any."""
         t = {name: values.to(torch.float64 if wide else values.dtype, copy=True) for name, values in self.tensors.items()}
         z = F.conv_transpose3d(t["input"], t["kernel"], t.get("conv_bias"), self.stride, self.padding, self.output_padding,
@@ -92,7 +92,7 @@ class Config:
         moved = mean is not None and not self.eval
         y = F.batch_norm(z, mean, var, t.get("bn_weight"), t.get("bn_bias"), by_batch, momentum if moved else 0.0, self.eps)
         found = {"output": F.adaptive_avg_pool3d(y, 1)}
-        if wide:
+        if wide and judged:
             found["output"] = self.centred(z, t, found["output"])
         if by_batch:
             found["batch_mean"] = z.mean((0, 2, 3, 4))
@@ -193,6 +193,34 @@ def valid(library, rng, count, device):
           f"{len(over)} over a bound")
     print("worst error over its bound: " + ", ".join(f"{name} {error:.1e}" for name, error in worst.items()))
     return over + refused
+
+
+def nonfinite(library, rng, count, device):
+    """One NaN or infinity in an input, a kernel or a bias: it must come out where PyTorch's does, as what PyTorch's does."""
+    differing, done = [], 0
+    while done < count:
+        config = Config(rng)
+        try:
+            config.pytorch()
+        except (RuntimeError, ValueError):
+            continue
+        name = rng.choice(["input", "kernel"] + ["conv_bias"] * config.bias)
+        values = config.tensors[name].view(-1)
+        values[rng.randrange(len(values))] = rng.choice([float("nan"), float("inf"), float("-inf")])
+        done += 1
+        expected = config.pytorch(judged=False)
+        try:
+            found, _ = library.run(config, device)
+        except NotYet:
+            continue
+        for tensor, values in found.items():
+            values = values.double()
+            if not (torch.equal(values.isnan(), expected[tensor].isnan())
+                    and torch.equal(values[values.isinf()], expected[tensor][values.isinf()])
+                    and torch.equal(values.isinf(), expected[tensor].isinf())):
+                differing.append(f"{tensor} with a value in {name} that is not finite: {config}")
+    print(f"not finite: {done} configurations, {len(differing)} tensors that differ in where or what")
+    return differing
 
 
 def break_one_thing(config, rng):
@@ -333,11 +361,13 @@ def main():
     arguments.add_argument("tool")
     arguments.add_argument("--valid", type=int, default=500)
     arguments.add_argument("--invalid", type=int, default=200)
+    arguments.add_argument("--nonfinite", type=int, default=100)
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--device", choices=["cpu", "cuda", "reference"], default="cpu")
     given = arguments.parse_args()
     print(f"PyTorch {torch.__version__}, seed {given.seed}, device {given.device}")
     failures = valid(Library(given.library), random.Random(given.seed), given.valid, given.device)
+    failures += nonfinite(Library(given.library), random.Random(given.seed + 2), given.nonfinite, given.device)
     failures += invalid(given.tool, random.Random(given.seed + 1), given.invalid)
     for failure in failures[:20]:
         print(failure, file=sys.stderr)
