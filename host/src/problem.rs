@@ -44,6 +44,20 @@ impl Problem {
 
     /// The flat case of images: `ConvTranspose2d`, `BatchNorm2d`, `AdaptiveAvgPool2d(1)`. Input (B, Cin, H, W), kernel
     /// (Cin, Cout / groups, Kh, Kw); depths are 1.
+    ///
+    /// ```
+    /// use convt_bn_gap::{Device, Inputs, Plan, PlanOptions, Problem};
+    /// use ndarray::Array4;
+    /// // ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2)
+    /// let builder = Problem::builder_2d([2, 4, 8, 8], [4, 3, 3, 3]).stride([2, 2]).padding([1, 1]);
+    /// let problem = builder.output_padding([1, 1]).groups(2).build()?;
+    /// assert_eq!(problem.output_extents(), [1, 16, 16]);
+    ///
+    /// let (x, w) = (Array4::<f32>::ones((2, 4, 8, 8)), Array4::ones((4, 3, 3, 3)));
+    /// let mut plan = Plan::new(&problem, &Device::cpu(), PlanOptions::default())?;
+    /// assert_eq!(plan.run(&Inputs::images(x.view(), w.view()))?.output.dim(), (2, 6, 1, 1, 1));
+    /// # Ok::<(), convt_bn_gap::Error>(())
+    /// ```
     pub fn builder_2d(input: [usize; 4], kernel: [usize; 4]) -> ProblemBuilder<2> {
         ProblemBuilder::new(Shape5::image(input), KernelShape::image(kernel))
     }
