@@ -5,8 +5,9 @@
 
 Valid ones draw shapes (1-D, 2-D and 3-D), every option of the convolution and of batch normalisation, types and modes; the
 result of a plan is held against PyTorch in f64 on the same values, by the rule of tests/golden/README.md: 1e-5, for f64 1e-11;
-and the same result made wrong must exceed it. Invalid ones break one thing of a valid configuration; the tool must refuse (exit code 2, one sentence) what PyTorch
-refuses, and nothing else but what DELIBERATE lists. On a GPU what is not supported there yet is counted apart.
+and the same result made wrong must exceed it. Some hold a NaN or an infinity, which must come out where PyTorch's does. Invalid
+ones break one thing of a valid configuration; the tool must refuse (exit code 2, one sentence) what PyTorch refuses, and nothing
+else, but for what DELIBERATE and ALLOWED list. On a GPU what is not supported there yet is counted apart.
 """
 
 import argparse
@@ -36,6 +37,11 @@ DELIBERATE = {
     "eps not finite": "every output would be NaN or β",
     "negative running_var": "the square root of a negative number would be NaN",
     "no samples": "an output of no elements, and statistics of NaN",
+}
+
+# What PyTorch refuses and this library computes.
+ALLOWED = {
+    "eps of 0": "well defined: a constant channel has factor 0, as PyTorch's kernels have it",
 }
 
 
@@ -301,6 +307,7 @@ def break_one_thing(config, rng):
         "negative running_var": negative_variance,
         "momentum outside [0, 1]": training,
         "negative eps": attribute("eps", -1e-3),
+        "eps of 0": attribute("eps", 0.0),
         "eps not finite": attribute("eps", rng.choice([float("inf"), float("nan")])),
         "scale not finite": attribute("scale", rng.choice([float("inf"), float("-inf"), float("nan")])),
     }
@@ -345,13 +352,14 @@ def invalid(tool, rng, count):
             ours, sentence = tool_refuses(tool, folder, config)
             if ours == (theirs is not None):
                 kinds["refused by both" if ours else "accepted by both"] += 1
-            elif ours and config.mutation in DELIBERATE:
+            elif config.mutation in (DELIBERATE if ours else ALLOWED):
                 deliberate[config.mutation] += 1
             else:
                 disagreements.append(f"{config.mutation}: PyTorch says {theirs!r}, the tool {sentence!r}: {config}")
     print(f"invalid: {done} configurations, {dict(kinds)}, {len(disagreements)} disagreements")
     for kind, times in sorted(deliberate.items()):
-        print(f"  refused here alone, deliberately: {kind} ({times}): {DELIBERATE[kind]}")
+        who = "refused" if kind in DELIBERATE else "accepted"
+        print(f"  {who} here alone, deliberately: {kind} ({times}): {(DELIBERATE | ALLOWED)[kind]}")
     return disagreements
 
 

@@ -77,6 +77,7 @@ pub fn run<T: Element>(
     watch: Watch<'_>,
 ) -> Result<(Outputs<f64>, Vec<Stage>), Error> {
     inputs.check(problem)?;
+    check_phases(problem)?;
     if way.algorithm == Algorithm::Spectral {
         spectral_eligible(problem)?;
     }
@@ -101,16 +102,40 @@ pub fn run<T: Element>(
     Ok((outputs, stages))
 }
 
+/// Phases of an axis at most.
+const MOST_PHASES: usize = 1 << 20;
+
+/// Whether the phases of every axis can be listed: before tensors are there, any sizes may be asked about.
+///
+/// # Errors
+/// [`Error::Unsupported`] with the stride.
+pub(crate) fn check_phases(problem: &Problem) -> Result<(), Error> {
+    let axes = problem.axes();
+    match axes.into_iter().zip(problem.convolution().stride).find(|(axis, _)| axis.most_phases() > MOST_PHASES) {
+        Some((axis, stride)) => Err(Error::Unsupported {
+            option: "stride",
+            found: format!("{stride} over {} taps", axis.taps),
+            device: "cpu".to_owned(),
+            supported: "the lesser of the two may be at most 2^20",
+        }),
+        None => Ok(()),
+    }
+}
+
 /// Whether the energies of spectra are those of the convolution: where nothing is cut off, or where they are not needed.
 ///
 /// # Errors
-/// [`Error::Unsupported`] with the padding, or the dilation that makes a kernel with its zeros too large to count.
+/// [`Error::Unsupported`] with the padding, or with the dilation or stride that make too large kernels or too many of them.
 pub(crate) fn spectral_eligible(problem: &Problem) -> Result<(), Error> {
     if plain::is_possible(problem) || !problem.uses_batch_statistics() {
         return Ok(());
     }
     let of = problem.convolution();
-    let (option, found) = if of.padding == [0; 3] { ("dilation", of.dilation) } else { ("padding", of.padding) };
+    let (option, found) = match of.padding {
+        [0, 0, 0] if of.dilation == [1; 3] => ("stride", of.stride),
+        [0, 0, 0] => ("dilation", of.dilation),
+        padding => ("padding", padding),
+    };
     Err(Error::Unsupported {
         option: "algorithm",
         found: format!("spectral with {option} = {}", found.map(|value| value.to_string()).join(",")),

@@ -32,7 +32,7 @@ struct Ranges {
 }
 
 impl Ranges {
-    fn of(axis: &Axis) -> Ranges {
+    fn of(axis: &Axis) -> Result<Ranges, Error> {
         let mut ranges: Vec<Range<usize>> = Vec::new();
         let mut class = |range: Range<usize>| {
             // A tap's range begins and ends no later than that of the tap before it: equal ones are neighbours.
@@ -42,8 +42,9 @@ impl Ranges {
             ranges.len() - 1
         };
         let insides = (0..axis.taps).map(|k| axis.inside(k));
-        let of_taps = insides.map(|range| (!range.is_empty()).then(|| class(range))).collect();
-        Ranges { ranges, of_taps }
+        let mut of_taps = memory::try_with_capacity("classes of taps", axis.taps)?;
+        of_taps.extend(insides.map(|range| (!range.is_empty()).then(|| class(range))));
+        Ok(Ranges { ranges, of_taps })
     }
 
     fn is_whole(&self, extent: usize) -> bool {
@@ -52,8 +53,18 @@ impl Ranges {
 }
 
 impl Boxes {
-    pub fn of(problem: &Problem) -> Boxes {
-        Boxes { axes: problem.axes().map(|axis| Ranges::of(&axis)) }
+    /// # Errors
+    /// [`Error::Memory`] where there are too many taps.
+    pub fn of(problem: &Problem) -> Result<Boxes, Error> {
+        let [d, h, w] = problem.axes();
+        Ok(Boxes { axes: [Ranges::of(&d)?, Ranges::of(&h)?, Ranges::of(&w)?] })
+    }
+
+    /// How many there are at most, known without a look at every tap: a range begins, or ends, elsewhere than the one before.
+    pub fn most(problem: &Problem) -> usize {
+        let padding = problem.convolution().padding;
+        let most = |(axis, padding): (Axis, i64)| if padding == 0 { 1 } else { axis.taps.min(2 * axis.extent) };
+        problem.axes().into_iter().zip(padding).map(most).fold(1, usize::saturating_mul)
     }
 
     /// How many there are.
@@ -67,13 +78,19 @@ impl Boxes {
     }
 
     /// The class of each tap, in storage order.
-    pub fn of_taps(&self) -> Vec<Option<usize>> {
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where there are too many.
+    pub fn of_taps(&self) -> Result<Vec<Option<usize>>, Error> {
         let [d, h, w] = &self.axes;
         let class = |kd: usize, kh: usize, kw: usize| {
             Some((d.of_taps[kd]? * h.ranges.len() + h.of_taps[kh]?) * w.ranges.len() + w.of_taps[kw]?)
         };
         let planes = (0..d.of_taps.len()).flat_map(|kd| (0..h.of_taps.len()).map(move |kh| (kd, kh)));
-        planes.flat_map(|(kd, kh)| (0..w.of_taps.len()).map(move |kw| class(kd, kh, kw))).collect()
+        let taps = [d, h, w].map(|axis| axis.of_taps.len()).iter().product();
+        let mut classes = memory::try_with_capacity("classes of taps", taps)?;
+        classes.extend(planes.flat_map(|(kd, kh)| (0..w.of_taps.len()).map(move |kw| class(kd, kh, kw))));
+        Ok(classes)
     }
 
     /// The elements of each box of a volume, in the order of the boxes.
@@ -101,7 +118,7 @@ impl Boxes {
             let volumes = operands.x.par_chunks_exact(problem.input_volume());
             sums.par_chunks_exact_mut(self.count())
                 .zip(volumes)
-                .for_each(|(sums, volume)| arch.dispatch(OfVolume { boxes: self, volume, extents, sums }));
+                .try_for_each(|(sums, volume)| arch.dispatch(OfVolume { boxes: self, volume, extents, sums }))?;
         }
         Ok(memory::in_shape(ndarray::Dim([rows, columns]), sums))
     }
@@ -109,7 +126,7 @@ impl Boxes {
     /// Sw, (Cin·boxes, channels of a group).
     pub fn sums_of_kernel<T: Element>(&self, operands: &Operands<'_, T>) -> Result<Array2<f64>, Error> {
         let problem = operands.problem;
-        let (classes, channels) = (self.of_taps(), problem.group_out_channels());
+        let (classes, channels) = (self.of_taps()?, problem.group_out_channels());
         let (rows, columns) = (problem.in_channels() * self.count(), channels);
         let mut sums = memory::try_filled("sums of taps", rows * columns, 0.0)?;
         if !sums.is_empty() {
@@ -137,13 +154,13 @@ struct OfVolume<'a, T> {
 }
 
 impl<T: Element> WithSimd for OfVolume<'_, T> {
-    type Output = ();
+    type Output = Result<(), Error>;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, _: S) -> Result<(), Error> {
         let ([_, h, w], [of_d, of_h, of_w]) = (self.extents, &self.boxes.axes);
         let (heights, widths) = (of_h.ranges.len(), of_w.ranges.len());
-        let mut of_plane = vec![0.0; heights * widths];
+        let mut of_plane = memory::try_filled("sums of a plane", heights * widths, 0.0)?;
         for (d, plane) in self.volume.chunks_exact(h * w).enumerate() {
             of_plane.fill(0.0);
             for (y, line) in plane.chunks_exact(w).enumerate() {
@@ -160,6 +177,7 @@ impl<T: Element> WithSimd for OfVolume<'_, T> {
                 }
             }
         }
+        Ok(())
     }
 }
 
@@ -171,19 +189,20 @@ mod tests {
     #[test]
     fn without_padding_there_is_one() {
         let problem = Problem::builder_2d([1, 1, 3, 4], [1, 1, 2, 3]).stride([2, 3]).dilation([3, 1]).build().unwrap();
-        let boxes = Boxes::of(&problem);
+        let boxes = Boxes::of(&problem).unwrap();
         assert!(boxes.is_whole(&problem));
-        assert_eq!((boxes.count(), boxes.of_taps()), (1, vec![Some(0); 6]));
+        assert_eq!((boxes.count(), boxes.of_taps().unwrap()), (1, vec![Some(0); 6]));
     }
 
     #[test]
     fn taps_that_carry_the_same_are_of_one_class() {
         // Positions −1..: taps 0 and 1 of five lose the first element, taps 3 and 4 the last.
         let problem = Problem::builder_1d([1, 1, 3], [1, 1, 5]).stride([2]).padding([2]).build().unwrap();
-        let boxes = Boxes::of(&problem);
+        let boxes = Boxes::of(&problem).unwrap();
         assert!(!boxes.is_whole(&problem));
         assert_eq!(boxes.axes[2].ranges, [1..3, 0..3, 0..2]);
-        assert_eq!(boxes.of_taps(), [Some(0), Some(0), Some(1), Some(2), Some(2)]);
+        assert!(Boxes::most(&problem) >= boxes.count());
+        assert_eq!(boxes.of_taps().unwrap(), [Some(0), Some(0), Some(1), Some(2), Some(2)]);
         let operands = Operands {
             problem: &problem,
             x: Cow::Owned(vec![1.0, 10.0, 100.0]),
@@ -200,7 +219,7 @@ mod tests {
     fn where_all_is_cut_off_there_is_none() {
         let problem =
             Problem::builder_1d([2, 1, 1], [1, 1, 1]).stride([3]).padding([1]).output_padding([2]).build().unwrap();
-        let boxes = Boxes::of(&problem);
-        assert_eq!((boxes.count(), boxes.of_taps()), (0, vec![None]));
+        let boxes = Boxes::of(&problem).unwrap();
+        assert_eq!((boxes.count(), boxes.of_taps().unwrap()), (0, vec![None]));
     }
 }

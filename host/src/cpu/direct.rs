@@ -34,7 +34,7 @@ use super::watch::{Steps, Watch};
 use crate::Error;
 use crate::element::Element;
 use crate::memory;
-use crate::problem::{Phase, Problem};
+use crate::problem::{Axis, Phase, Problem};
 use cut::{Columns, Cut, Meeting, part};
 use weights::Weights;
 
@@ -112,7 +112,12 @@ pub(super) fn workspace_bytes<R: Real>(problem: &Problem, threads: usize) -> u64
 /// Multiplications and additions, as they are done.
 pub(super) fn operations(problem: &Problem) -> f64 {
     let [depth, height, width] = problem.axes();
-    let lines = [depth, height].map(|axis| (0..axis.taps).map(|k| axis.inside(k).len() as f64).sum::<f64>());
+    // What padding cuts off is counted where that is soon done.
+    let met = |axis: Axis| match axis.taps {
+        ..=1024 => (0..axis.taps).map(|k| axis.inside(k).len() as f64).sum(),
+        many => many as f64 * axis.extent as f64,
+    };
+    let lines: [f64; 2] = [met(depth), met(height)];
     let columns: f64 = width.phases().map(|phase| phase.taps as f64 * phase.count as f64).sum();
     let pairs = (problem.batch() * problem.in_channels()) as f64 * problem.group_out_channels() as f64;
     pairs * lines[0] * lines[1] * columns

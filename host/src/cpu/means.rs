@@ -41,7 +41,7 @@ impl Sums {
     pub fn of<T: Element>(operands: &Operands<'_, T>) -> Result<Sums, Error> {
         let problem = operands.problem;
         let (batch, ci, co) = (problem.batch(), problem.in_channels(), problem.group_out_channels());
-        let boxes = Boxes::of(problem);
+        let boxes = Boxes::of(problem)?;
         let x = rows_summed(&operands.x, problem.input_volume())?;
         let w = rows_summed(&operands.w, problem.taps())?;
         let channel = |i: usize| x[i..].iter().step_by(ci);
@@ -123,7 +123,7 @@ pub(super) fn sample_means<T: Element>(operands: &Operands<'_, T>, sums: &Sums) 
 /// Bytes: sums, centred sums, deviations, and the outputs they lead to.
 pub(super) fn workspace_bytes(problem: &Problem) -> u64 {
     let (batch, ci, co) = (problem.batch(), problem.in_channels(), problem.group_out_channels());
-    let rows = (ci * Boxes::of(problem).count().max(1)) as u64;
+    let rows = (ci as u64).saturating_mul(Boxes::most(problem) as u64);
     let of_rows = rows.saturating_mul(2 * batch as u64 + co as u64);
     of_rows.saturating_add((batch * problem.out_channels()) as u64).saturating_mul(8)
 }

@@ -36,7 +36,7 @@ fn kind(value: f64) -> Kinds {
 /// Means whose elements are all finite stay as they are, even if their sums overflowed.
 pub(super) fn correct<T: Element>(operands: &Operands<'_, T>, means: &mut Array2<f64>) -> Result<(), Error> {
     let problem = operands.problem;
-    let (boxes, channels) = (Boxes::of(problem), problem.group_out_channels());
+    let (boxes, channels) = (Boxes::of(problem)?, problem.group_out_channels());
     let x = kinds_of_input(operands, &boxes)?;
     let w = kinds_of_kernel(operands, &boxes)?;
     let (all, of_group) = (problem.in_channels() * boxes.count(), problem.group_in_channels() * boxes.count());
@@ -68,7 +68,7 @@ fn kinds_of_input<T: Element>(operands: &Operands<'_, T>, boxes: &Boxes) -> Resu
 
 /// Of the taps of each class, (Cin·boxes, channels of a group).
 fn kinds_of_kernel<T: Element>(operands: &Operands<'_, T>, boxes: &Boxes) -> Result<Vec<Kinds>, Error> {
-    let (classes, channels) = (boxes.of_taps(), operands.problem.group_out_channels());
+    let (classes, channels) = (boxes.of_taps()?, operands.problem.group_out_channels());
     let rows = operands.problem.in_channels() * boxes.count();
     let mut kinds = memory::try_filled("kinds of taps", rows * channels, 0)?;
     for (row, taps) in operands.w.chunks_exact(classes.len()).enumerate() {

@@ -22,6 +22,8 @@ use crate::element::Element;
 use crate::memory;
 use crate::problem::{KernelShape, Mode, Phase, Problem, Shape5};
 
+/// Parts of a group at most: a transform for each of more would take longer than the convolution.
+const MOST_PARTS: usize = 4096;
 /// What a progress report counts for each part.
 const PER_PART: u64 = 1000;
 
@@ -31,9 +33,11 @@ struct Part {
     phases: [Phase; 3],
 }
 
-/// The parts of a group, which are the same for all; `None` where there is padding, or a kernel with its zeros cannot be counted.
+/// The parts of a group, which are the same for all; `None` where there is padding, where they are too many, or where a kernel with
+/// its zeros cannot be counted.
 fn parts(problem: &Problem) -> Option<Vec<Part>> {
-    if problem.convolution().padding != [0; 3] {
+    let most = problem.axes().map(|axis| axis.most_phases()).into_iter().fold(1, usize::saturating_mul);
+    if problem.convolution().padding != [0; 3] || most > MOST_PARTS {
         return None;
     }
     let [d, h, w] = problem.axes().map(|axis| axis.phases());

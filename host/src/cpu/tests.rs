@@ -386,6 +386,31 @@ fn what_is_not_finite_stays_in_its_group_and_may_be_cut_off() {
     }
 }
 
+/// Before there are tensors any sizes may be asked about: the answer comes at once, and is a refusal with its numbers.
+#[test]
+fn absurd_options_are_judged_at_once() {
+    let facts = crate::Device::cpu().facts();
+    let refusal = |builder: ProblemBuilder| {
+        let problem = builder.build().unwrap();
+        crate::plan::design(&problem, &facts, DType::F32, crate::PlanOptions::default()).unwrap_err().to_string()
+    };
+    let huge = || builder([2, 1, 1, 1, 1, 1, 1, 1, 1 << 40]);
+    assert!(refusal(huge()).contains("needs"), "{}", refusal(huge()));
+    assert!(refusal(huge().padding([0, 0, 1 << 38])).contains("needs"));
+    let found = refusal(huge().stride([1, 1, 1 << 30]));
+    assert_eq!(
+        found,
+        "stride = 1073741824 over 1099511627776 taps is not supported on the cpu device; the lesser of the two may be at most 2^20"
+    );
+    // Many phases of all axes: not taken apart, but convolved.
+    let many = builder([2, 1, 1, 1, 1, 1, 30, 30, 30]).stride([30; 3]).build().unwrap();
+    assert_eq!(
+        spectral_eligible(&many).unwrap_err().to_string(),
+        "algorithm = spectral with stride = 30,30,30 is not supported on the cpu device; direct and reference are"
+    );
+    assert!(workspace_bytes(&many, DType::F32, WAYS[1], 2) > 0);
+}
+
 #[test]
 fn cancelled_runs_end_with_an_error() {
     let problem = builder([3, 4, 5, 4, 6, 5, 3, 2, 3]).build().unwrap();

@@ -194,6 +194,9 @@ const FORCED: &str = "forced";
 /// the workspace exceeds the memory there is.
 pub fn design(problem: &Problem, facts: &DeviceFacts, dtype: DType, options: PlanOptions) -> Result<Recipe, Error> {
     let eligible = eligible(facts.backend);
+    if facts.backend == Backend::Cpu {
+        cpu::check_phases(problem)?;
+    }
     let (algorithm, reason) = match options.algorithm {
         AlgorithmChoice::Force(forced) if eligible.algorithms.contains(&forced) => (forced, FORCED),
         AlgorithmChoice::Force(forced) => {

@@ -73,12 +73,23 @@ impl Axis {
         self.stride as usize
     }
 
+    /// Phases at most: as many as there are taps before one meets what the first does.
+    pub fn most_phases(self) -> usize {
+        self.taps.min(self.tap_step())
+    }
+
+    /// From one tap of a phase to the next.
+    fn tap_step(self) -> usize {
+        let common = gcd(self.stride.unsigned_abs(), self.dilation.unsigned_abs());
+        usize::try_from(self.stride.unsigned_abs() / common).unwrap_or(usize::MAX)
+    }
+
     /// Every phase that has positions, by its first tap.
     pub fn phases(self) -> impl Iterator<Item = Phase> + Clone {
         let (stride, dilation) = (i128::from(self.stride), i128::from(self.dilation));
         let common = gcd(self.stride.unsigned_abs(), self.dilation.unsigned_abs());
-        let tap_step = usize::try_from(self.stride.unsigned_abs() / common).unwrap_or(usize::MAX);
-        (0..self.taps.min(tap_step)).filter_map(move |first_tap| {
+        let tap_step = self.tap_step();
+        (0..self.most_phases()).filter_map(move |first_tap| {
             let ahead = first_tap as i128 * dilation - i128::from(self.padding);
             let first = ahead.rem_euclid(stride);
             (first < self.output as i128).then(|| Phase {
