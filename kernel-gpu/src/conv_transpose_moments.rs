@@ -151,13 +151,13 @@ pub mod device {
                 // SAFETY: the caller's promise.
                 unsafe {
                     Block::<
-                                                                        $value,
-                                                                        $accumulator,
-                                                                        { $tile.channel_micro as usize },
-                                                                        { $tile.channel_threads },
-                                                                        $options,
-                                                                    >::new(&parameters)
-                                                                    .run()
+                                                                                    $value,
+                                                                                    $accumulator,
+                                                                                    { $tile.channel_micro as usize },
+                                                                                    { $tile.channel_threads },
+                                                                                    $options,
+                                                                                >::new(&parameters)
+                                                                                .run()
                 }
             }
         };

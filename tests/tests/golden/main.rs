@@ -102,8 +102,9 @@ impl Way {
     /// Words of the sentence with which a case is refused; none where it must pass.
     fn refusal(&self, must: Must) -> Option<String> {
         match (self.backend, self.algorithm, must) {
-            ("cuda", _, Options(words) | Padded(words, _) | Narrow(words)) => {
-                Some(format!("not supported on cuda yet: {words}"))
+            ("cuda", _, Narrow(words)) => Some(format!("not supported on cuda yet: {words}")),
+            ("cuda", "spectral", Options(words) | Padded(words, _)) => {
+                Some(format!("it knows no {}", words.split(' ').next().unwrap_or(words)))
             }
             ("cpu", "spectral", Padded(_, words)) => Some(format!("spectral with {words} is not supported on the cpu")),
             _ => None,

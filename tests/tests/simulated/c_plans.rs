@@ -133,10 +133,6 @@ fn what_no_kernel_computes_is_refused_by_name() {
     alone(Machine::default(), || {
         let plain = options();
         for (refused, words) in [
-            (ConvtBnGapOptions { stride: [1, 2, 1], ..plain }, "not supported on cuda yet: stride = 1,2,1"),
-            (ConvtBnGapOptions { padding: [0, 1, 0], ..plain }, "not supported on cuda yet: padding = 0,1,0"),
-            (ConvtBnGapOptions { dilation: [1, 1, 3], ..plain }, "not supported on cuda yet: dilation = 1,1,3"),
-            (ConvtBnGapOptions { groups: 2, ..plain }, "not supported on cuda yet: groups = 2"),
             (ConvtBnGapOptions { dtype: CONVT_BN_GAP_F16, ..plain }, "not supported on cuda yet: dtype = f16"),
             (ConvtBnGapOptions { dtype: CONVT_BN_GAP_BF16, ..plain }, "not supported on cuda yet: dtype = bf16"),
             (
