@@ -338,6 +338,7 @@ int convt_bn_gap_plan_workspace_bytes(const struct ConvtBnGapPlan *plan,
 
 // Computes. On a GPU the work is put on `stream` (a CUstream or cudaStream_t, NULL for the legacy default stream) and this
 // returns without waiting; all runs of a plan are on one stream, or ordered by the caller. On a CPU `stream` is not looked at.
+// A run that a CUDA graph captures is counted in num_batches_tracked once, and replayed with the cumulative momentum of that count.
 //
 // # Safety
 // `plan` is of convt_bn_gap_plan_create, not destroyed and used by no other thread; `tensors` points to such a struct. Each of its
@@ -347,7 +348,8 @@ int convt_bn_gap_plan_run(struct ConvtBnGapPlan *plan,
                           const struct ConvtBnGapTensors *tensors,
                           void *stream);
 
-// Gives a plan and its memory back; NULL is nothing. Runs that are on their way on a GPU are waited for.
+// Gives a plan and its memory back; NULL is nothing. Runs that are on their way on a GPU are waited for; CUDA graphs that captured
+// a run must be destroyed before. The last error stays as it is.
 //
 // # Safety
 // `plan` is of convt_bn_gap_plan_create and not destroyed before, or NULL.

@@ -155,7 +155,7 @@ macro_rules! stored_in_16_bits {
             }
 
             fn from_f64(value: f64) -> $format {
-                $format::from_f64(value)
+                $format::from_f32(rounded_to_odd(value))
             }
 
             fn widened<'a, D: Dimension>(
@@ -177,6 +177,17 @@ macro_rules! stored_in_16_bits {
             }
         }
     };
+}
+
+/// The f32 on either side of an f64 that is none itself whose last bit is 1: rounding that to 16 bits is rounding the f64.
+fn rounded_to_odd(value: f64) -> f32 {
+    let near = value as f32;
+    if f64::from(near) == value || near.to_bits() & 1 == 1 || !near.is_finite() {
+        return near;
+    }
+    // Towards the value, or away from an overshoot: magnitudes order as bits do.
+    let farther = f64::from(near).abs() < value.abs();
+    f32::from_bits(if farther { near.to_bits() + 1 } else { near.to_bits().wrapping_sub(1) })
 }
 
 stored_in_16_bits!(f16, DType::F16);
@@ -204,6 +215,27 @@ mod tests {
         }
         let refused = "float32".parse::<DType>().unwrap_err();
         assert!(refused.to_string().contains("`float32`"));
+    }
+
+    #[test]
+    fn sixteen_bits_are_the_nearest_even_beside_a_tie() {
+        let (tie, little) = (1.0 + 2f64.powi(-11), 2f64.powi(-40));
+        let of = <f16 as Storage>::from_f64;
+        assert_eq!([tie - little, tie, tie + little].map(|x| of(x).to_f64()), [1.0, 1.0, 1.0 + 2f64.powi(-10)]);
+        let (tie, of) = (1.0 + 2f64.powi(-8), <bf16 as Storage>::from_f64);
+        assert_eq!([-tie + little, -tie, -tie - little].map(|x| of(x).to_f64()), [-1.0, -1.0, -1.0 - 2f64.powi(-7)]);
+        assert_eq!(<f16 as Storage>::from_f64(65519.999).to_f64(), 65504.0);
+        for value in [0.0, -0.0, 1e-60, -1e-60, 65520.0, 1e300, f64::INFINITY] {
+            assert_eq!(
+                <f16 as Storage>::from_f64(value).to_bits(),
+                half::f16::from_f32(value as f32).to_bits(),
+                "{value}"
+            );
+        }
+        assert!(<f16 as Storage>::from_f64(f64::NAN).is_nan());
+        // Twice of 2^-25, the tie between nothing and the least f16.
+        assert_eq!(<f16 as Storage>::from_f64(2f64.powi(-25)).to_bits(), 0);
+        assert_eq!(<f16 as Storage>::from_f64(2f64.powi(-25) * (1.0 + 1e-12)).to_bits(), 1);
     }
 
     #[test]

@@ -341,7 +341,7 @@ mod tests {
                 assert_eq!((&rounded.batch_var, &rounded.running_mean), (&expected.batch_var, &expected.running_mean));
                 for (found, wide) in rounded.output.iter().zip(&expected.output) {
                     let off = (found.to_f64() - f64::from(*wide)).abs();
-                    assert!(off <= T::DTYPE.unit_roundoff() * 1.001 * f64::from(wide.abs()), "{found} {wide}");
+                    assert!(off <= T::DTYPE.unit_roundoff() * f64::from(wide.abs()), "{found} {wide}");
                 }
             }
             let cpu = |dtype| {

@@ -178,6 +178,13 @@ impl ConvtBnGapOptions {
             &[cuda as fn(i32) -> _, |_| Ok(Device::cpu()), |_| Ok(Device::reference())],
             "0 (CUDA), 1 (CPU) or 2 (reference)",
         )?;
+        if self.device_ordinal < -1 {
+            return Err(refused(
+                "device_ordinal",
+                self.device_ordinal,
+                "-1 for the current device, or a device's number",
+            ));
+        }
         Ok(open(self.device_ordinal)?)
     }
 

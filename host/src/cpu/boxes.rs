@@ -60,11 +60,18 @@ impl Boxes {
         Ok(Boxes { axes: [Ranges::of(&d)?, Ranges::of(&h)?, Ranges::of(&w)?] })
     }
 
-    /// How many there are at most, known without a look at every tap: a range begins, or ends, elsewhere than the one before.
+    /// How many there are at most, known without a look at every tap: a range begins, or ends, elsewhere than the one before, and only
+    /// taps that padding reaches at either end have one of their own.
     pub fn most(problem: &Problem) -> usize {
-        let padding = problem.convolution().padding;
-        let most = |(axis, padding): (Axis, i64)| if padding == 0 { 1 } else { axis.taps.min(2 * axis.extent) };
-        problem.axes().into_iter().zip(padding).map(most).fold(1, usize::saturating_mul)
+        let options = problem.convolution();
+        let most = |(a, axis): (usize, Axis)| {
+            let (padding, dilation) = (options.padding[a].max(0) as u64, options.dilation[a].max(1) as u64);
+            let behind = padding.saturating_sub(options.output_padding[a].max(0) as u64);
+            let cut = padding.div_ceil(dilation).saturating_add(behind.div_ceil(dilation));
+            let cut = usize::try_from(cut).unwrap_or(usize::MAX).saturating_add(1);
+            axis.taps.min(axis.extent.saturating_mul(2)).min(cut)
+        };
+        problem.axes().into_iter().enumerate().map(most).fold(1, usize::saturating_mul)
     }
 
     /// How many there are.
@@ -192,6 +199,23 @@ mod tests {
         let boxes = Boxes::of(&problem).unwrap();
         assert!(boxes.is_whole(&problem));
         assert_eq!((boxes.count(), boxes.of_taps().unwrap()), (1, vec![Some(0); 6]));
+    }
+
+    /// Counted for every axis that is small enough.
+    #[test]
+    fn the_most_boxes_are_not_far_from_those_there_are() {
+        for (extent, taps, stride, padding, dilation) in (1..6)
+            .flat_map(|e| (1..7).flat_map(move |k| (1..4).map(move |s| (e, k, s))))
+            .flat_map(|(e, k, s)| (0..6).flat_map(move |p| (1..4).map(move |d| (e, k, s, p, d))))
+        {
+            for output_padding in 0..stride.max(dilation) {
+                let built = Problem::builder_1d([2, 1, extent], [1, 1, taps]).stride([stride]).padding([padding]);
+                let Ok(problem) = built.dilation([dilation]).output_padding([output_padding]).build() else { continue };
+                assert!(Boxes::most(&problem) >= Boxes::of(&problem).unwrap().count(), "{problem:?}");
+            }
+        }
+        let problem = Problem::builder_1d([2, 1, 100], [1, 1, 64]).padding([1]).build().unwrap();
+        assert_eq!((Boxes::most(&problem), Boxes::of(&problem).unwrap().count()), (3, 3));
     }
 
     #[test]
