@@ -1,14 +1,26 @@
-//! The C ABI: the whole operation in one call, on device pointers. `include/convt_bn_gap.h` is made from this file.
+//! The C ABI: the whole operation in one call on device pointers; with every option, on any device, as a plan
+//! ([`ConvtBnGapPlan`]).
+//! `include/convt_bn_gap.h` is made from these files.
 //!
-//! Each call finds or makes a plan for its stream and sizes (the last few are kept), puts the work on that stream of the device
+//! Each call on device pointers finds or makes a plan for its stream and sizes (the last few are kept), puts the work on that stream of the device
 //! that is current on the calling thread (device 0 where none is), and returns without waiting. A plan's workspace belongs to
 //! one stream, which orders its uses; the memory of a call that is captured in a CUDA graph is never given back, because the
 //! graph may be launched at any time.
+
+mod formats;
+mod options;
+mod plan;
 
 use std::cell::RefCell;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
+
+use crate::DType;
+
+pub use formats::*;
+pub use options::*;
+pub use plan::*;
 
 /// The call did what it says; the result is on its way on the call's stream.
 pub const CONVT_BN_GAP_OK: c_int = 0;
@@ -123,6 +135,7 @@ pub unsafe extern "C" fn convt_bn_gap_f32_on_stream(
             bn_bias: bn_bias.expose_provenance() as u64,
             output: output.expose_provenance() as u64,
             stream: stream.expose_provenance(),
+            dtype: DType::F32,
             scale_factor,
             input_extents: [batch_size, in_channels, depth, height, width],
             kernel_extents: [in_channels, out_channels, kernel_d, kernel_h, kernel_w],
@@ -195,6 +208,7 @@ struct Call {
     bn_bias: u64,
     output: u64,
     stream: usize,
+    dtype: DType,
     scale_factor: f64,
     input_extents: [usize; 5],
     kernel_extents: [usize; 5],
@@ -240,7 +254,7 @@ mod plans {
     use super::{CONVT_BN_GAP_BAD_INPUT, Call, Failure};
     use crate::cuda::{CudaDevice, CudaPlan, DeviceTensors, RawStream, check_addresses};
     use crate::plan::PlanOptions;
-    use crate::{Error, KernelShape, Problem, Shape5};
+    use crate::{DType, Element, Error, KernelShape, Problem, Shape5};
 
     /// How many plans are kept beside those that graphs use: one for each layer shape of a small network.
     const KEPT: usize = 8;
@@ -248,20 +262,37 @@ mod plans {
     /// cudaStreamPerThread: one handle for as many streams as there are threads.
     const PER_THREAD: usize = 2;
 
-    struct Kept {
+    struct Kept<T: Element> {
         ordinal: u32,
         /// What orders the calls that share the plan's workspace.
         stream: (usize, Option<ThreadId>),
         problem: Problem,
-        plan: CudaPlan<f32>,
+        plan: CudaPlan<T>,
         /// A graph may hold the addresses of the plan's workspace.
         captured: bool,
     }
 
     const COLD: &str = "the stream is being captured and was not used with these sizes before: call once on it first";
 
-    /// Most recent last.
-    static PLANS: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
+    /// Formats that plans are kept of.
+    trait Planned: Element {
+        /// Most recent last.
+        fn plans() -> &'static Mutex<Vec<Kept<Self>>>;
+    }
+
+    impl Planned for f32 {
+        fn plans() -> &'static Mutex<Vec<Kept<f32>>> {
+            static PLANS: Mutex<Vec<Kept<f32>>> = Mutex::new(Vec::new());
+            &PLANS
+        }
+    }
+
+    impl Planned for f64 {
+        fn plans() -> &'static Mutex<Vec<Kept<f64>>> {
+            static PLANS: Mutex<Vec<Kept<f64>>> = Mutex::new(Vec::new());
+            &PLANS
+        }
+    }
 
     impl Call {
         /// # Safety
@@ -283,16 +314,28 @@ mod plans {
                 ..DeviceTensors::default()
             };
             check_addresses(&problem, &tensors).map_err(Error::from)?;
+            match self.dtype {
+                // SAFETY: the caller's promise.
+                DType::F32 => unsafe { self.launch::<f32>(problem, &tensors) },
+                // SAFETY: the caller's promise.
+                DType::F64 => unsafe { self.launch::<f64>(problem, &tensors) },
+                narrow => Err(Error::NotYet { device: "cuda", option: "dtype", found: narrow.to_string() }.into()),
+            }
+        }
+
+        /// # Safety
+        /// As [`Self::run`]; the tensors are of `T`.
+        unsafe fn launch<T: Planned>(&self, problem: Problem, tensors: &DeviceTensors) -> Result<(), Failure> {
             let ordinal = CudaDevice::current_ordinal().map_err(Error::from)?;
             let raw = RawStream::from_handle(self.stream);
             let stream = (self.stream, (self.stream == PER_THREAD).then(|| thread::current().id()));
             // A panic in another call leaves whole plans behind: they are pushed last.
-            let mut plans = PLANS.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut plans = T::plans().lock().unwrap_or_else(PoisonError::into_inner);
             let open = plans.iter().find(|kept| kept.ordinal == ordinal).map(|kept| kept.plan.device().clone());
             let device = open.map_or_else(|| CudaDevice::open(ordinal), Ok).map_err(Error::from)?;
             // SAFETY: the caller's promise of a stream of this device.
             let captured = unsafe { raw.is_captured(&device) }.map_err(Error::from)?;
-            let is_it = |kept: &Kept| (kept.ordinal, kept.stream, &kept.problem) == (ordinal, stream, &problem);
+            let is_it = |kept: &Kept<T>| (kept.ordinal, kept.stream, &kept.problem) == (ordinal, stream, &problem);
             let mut kept = match plans.iter().position(is_it) {
                 Some(index) => plans.remove(index),
                 // To allocate would end the capture.
@@ -303,9 +346,9 @@ mod plans {
                 }
             };
             kept.captured |= captured;
-            let launched = kept.plan.check_reachable(&tensors).and_then(|()| {
+            let launched = kept.plan.check_reachable(tensors).and_then(|()| {
                 // SAFETY: the caller's promise; all calls of this plan are on one stream, which orders its workspace.
-                unsafe { kept.plan.run_device(raw, &tensors) }
+                unsafe { kept.plan.run_device(raw, tensors) }
             });
             plans.push(kept);
             if plans.iter().filter(|kept| !kept.captured).count() > KEPT {

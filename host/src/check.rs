@@ -14,7 +14,7 @@
 use ndarray::{ArrayView1, ArrayView5, Axis};
 
 use crate::Error;
-use crate::element::{DType, Element};
+use crate::element::{DType, Storage};
 use crate::plan::Algorithm;
 use crate::problem::Problem;
 use crate::reference;
@@ -50,7 +50,8 @@ impl OutputError {
 /// The relative bound of outputs and statistics that `algorithm` computes from tensors of `dtype`.
 pub fn bound(algorithm: Algorithm, dtype: DType) -> f64 {
     match (algorithm, dtype) {
-        (Algorithm::Reference, _) | (_, DType::F64) => 1e-9,
+        (Algorithm::Reference, _) => 1e-9,
+        (_, DType::F64) => 1e-11,
         _ => 1e-5,
     }
 }
@@ -59,10 +60,24 @@ pub fn bound(algorithm: Algorithm, dtype: DType) -> f64 {
 ///
 /// # Errors
 /// Arrays of different shapes.
-pub fn output_error<T: Element>(
+pub fn output_error<T: Storage>(
     output: ArrayView5<'_, T>,
     expected: ArrayView5<'_, f64>,
-    bn_bias: Option<ArrayView1<'_, T>>,
+    bn_bias: Option<ArrayView1<'_, T::Wide>>,
+) -> Result<OutputError, InputError> {
+    let beta = bn_bias.map(|beta| beta.mapv(Storage::to_f64));
+    error_of_rounded(output.mapv(T::to_f64).view(), T::DTYPE, expected, beta.as_ref().map(|beta| beta.view()))
+}
+
+/// The same of an output that was rounded to `dtype` and is held in `f64`.
+///
+/// # Errors
+/// Arrays of different shapes.
+pub fn error_of_rounded(
+    output: ArrayView5<'_, f64>,
+    dtype: DType,
+    expected: ArrayView5<'_, f64>,
+    bn_bias: Option<ArrayView1<'_, f64>>,
 ) -> Result<OutputError, InputError> {
     let shape = |(b, c, d, h, w)| [b, c, d, h, w];
     let (found, wanted) = (shape(output.dim()), shape(expected.dim()));
@@ -76,15 +91,15 @@ pub fn output_error<T: Element>(
     }
     let (mut difference, mut magnitude, mut effect) = (0.0, 0.0, 0.0);
     for (c, (out, expected)) in output.axis_iter(Axis(1)).zip(expected.axis_iter(Axis(1))).enumerate() {
-        let beta = bn_bias.map_or(0.0, |beta| beta[c].to_f64());
-        for (out, &expected) in out.iter().zip(expected) {
-            difference += (out.to_f64() - expected).powi(2);
+        let beta = bn_bias.map_or(0.0, |beta| beta[c]);
+        for (&out, &expected) in out.iter().zip(expected) {
+            difference += (out - expected).powi(2);
             magnitude += expected.powi(2);
             effect += (expected - beta).powi(2);
         }
     }
     // Not `f64::max`, which would turn NaN into 0.
-    let excess = difference.sqrt() - T::DTYPE.unit_roundoff() * magnitude.sqrt();
+    let excess = difference.sqrt() - dtype.unit_roundoff() * magnitude.sqrt();
     let excess = if excess < 0.0 { 0.0 } else { excess };
     let absolute = effect.sqrt() < NOTHING;
     Ok(OutputError { value: if absolute { excess } else { excess / effect.sqrt() }, absolute })
@@ -136,7 +151,7 @@ impl SampledReference {
     ///
     /// # Errors
     /// Those of [`reference::run`], and [`Error::Memory`] where the tensors do not fit in `f64`.
-    pub fn run<T: Element>(
+    pub fn run<T: Storage>(
         &self,
         problem: &Problem,
         inputs: &Inputs<'_, T>,
@@ -151,11 +166,11 @@ impl SampledReference {
     ///
     /// # Errors
     /// Shapes that do not belong together.
-    pub fn error<T: Element>(
+    pub fn error<T: Storage>(
         &self,
         output: ArrayView5<'_, T>,
         expected: &Outputs<f64>,
-        bn_bias: Option<ArrayView1<'_, T>>,
+        bn_bias: Option<ArrayView1<'_, T::Wide>>,
     ) -> Result<OutputError, InputError> {
         let needed = self.channels.last().map_or(0, |last| last + 1);
         let short = |tensor, found| InputError::Length { tensor, found, expected: needed };

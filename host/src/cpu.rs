@@ -6,15 +6,18 @@
 //! out[b,c] = γ[c]·s·(m[b,c] − μ[c])/√(s²·σ²[c] + ε) + β[c]
 //! ```
 //! Means are in `f64` always. The sum of squares is in the tensors' own type with `f64` sums at the end, in strict
-//! precision in `f64` throughout. In eval mode with running statistics only m is needed and the rest is left out.
+//! precision in `f64` throughout. With stride, dilation and groups the spectral way takes the convolution apart (plain); with
+//! padding, which cuts positions off, only the direct way is left. In eval mode with running statistics only m is needed and the rest is left out.
 //!
 //! Results have the same bits on every run and with any number of threads: work is cut by the problem's shape and the
 //! width of the processor's vectors, and partial sums are merged in a fixed order.
 //! NaN and infinity come out in the channels they reach, as from the definition.
 
+mod boxes;
 mod direct;
 mod means;
 mod nonfinite;
+mod plain;
 mod simd;
 mod spectral;
 mod watch;
@@ -61,19 +64,23 @@ pub struct Stage {
     pub flops: u64,
 }
 
-/// Computes all outputs.
+/// Computes all outputs; they are not rounded to the tensors' type yet.
 ///
 /// Progress counts blocks of the sums of squares; where they are not needed there is none.
 ///
 /// # Errors
-/// [`Error::Input`], [`Error::Memory`] and [`Error::Cancelled`].
+/// [`Error::Input`], [`Error::Memory`], [`Error::Cancelled`], and [`Error::Unsupported`] for a way that is none for the problem.
 pub fn run<T: Element>(
     problem: &Problem,
     inputs: &Inputs<'_, T>,
     way: Way,
     watch: Watch<'_>,
-) -> Result<(Outputs<T>, Vec<Stage>), Error> {
+) -> Result<(Outputs<f64>, Vec<Stage>), Error> {
     inputs.check(problem)?;
+    check_phases(problem)?;
+    if way.algorithm == Algorithm::Spectral {
+        spectral_eligible(problem)?;
+    }
     let operands = Operands {
         problem,
         x: in_standard_layout("input in C order", inputs.input)?,
@@ -95,14 +102,56 @@ pub fn run<T: Element>(
     Ok((outputs, stages))
 }
 
+/// Phases of an axis at most.
+const MOST_PHASES: usize = 1 << 20;
+
+/// Whether the phases of every axis can be listed: before tensors are there, any sizes may be asked about.
+///
+/// # Errors
+/// [`Error::Unsupported`] with the stride.
+pub(crate) fn check_phases(problem: &Problem) -> Result<(), Error> {
+    let axes = problem.axes();
+    match axes.into_iter().zip(problem.convolution().stride).find(|(axis, _)| axis.most_phases() > MOST_PHASES) {
+        Some((axis, stride)) => Err(Error::Unsupported {
+            option: "stride",
+            found: format!("{stride} over {} taps", axis.taps),
+            device: "cpu".to_owned(),
+            supported: "the lesser of the two may be at most 2^20",
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Whether the energies of spectra are those of the convolution: where nothing is cut off, or where they are not needed.
+///
+/// # Errors
+/// [`Error::Unsupported`] with the padding, or with the dilation or stride that make too large kernels or too many of them.
+pub(crate) fn spectral_eligible(problem: &Problem) -> Result<(), Error> {
+    if plain::is_possible(problem) || !problem.uses_batch_statistics() {
+        return Ok(());
+    }
+    let of = problem.convolution();
+    let (option, found) = match of.padding {
+        [0, 0, 0] if of.dilation == [1; 3] => ("stride", of.stride),
+        [0, 0, 0] => ("dilation", of.dilation),
+        padding => ("padding", padding),
+    };
+    Err(Error::Unsupported {
+        option: "algorithm",
+        found: format!("spectral with {option} = {}", found.map(|value| value.to_string()).join(",")),
+        device: "cpu".to_owned(),
+        supported: "direct and reference are",
+    })
+}
+
 /// Bytes a run takes beside its tensors.
 pub(crate) fn workspace_bytes(problem: &Problem, dtype: DType, way: Way, threads: usize) -> u64 {
     let means = means::workspace_bytes(problem);
     let wide = dtype == DType::F64 || way.precision == Precision::Strict;
     let squares = match (problem.uses_batch_statistics(), way.algorithm, wide) {
         (false, ..) => 0,
-        (true, Algorithm::Spectral, true) => spectral::workspace_bytes::<f64>(problem, threads),
-        (true, Algorithm::Spectral, false) => spectral::workspace_bytes::<f32>(problem, threads),
+        (true, Algorithm::Spectral, true) => plain::workspace_bytes::<f64>(problem, threads),
+        (true, Algorithm::Spectral, false) => plain::workspace_bytes::<f32>(problem, threads),
         (true, _, true) => direct::workspace_bytes::<f64>(problem, threads),
         (true, _, false) => direct::workspace_bytes::<f32>(problem, threads),
     };
@@ -114,7 +163,7 @@ struct Operands<'a, T: Element> {
     problem: &'a Problem,
     /// (B, Cin, D, H, W).
     x: Cow<'a, [T]>,
-    /// (Cin, Cout, Kd, Kh, Kw).
+    /// (Cin, Cout / groups, Kd, Kh, Kw).
     w: Cow<'a, [T]>,
 }
 
@@ -125,13 +174,13 @@ fn by_batch_statistics<T: Element>(
     way: Way,
     watch: Watch<'_>,
     stages: &mut Vec<Stage>,
-) -> Result<Outputs<T>, Error> {
+) -> Result<Outputs<f64>, Error> {
     let problem = operands.problem;
     let means = CentredMeans::of(operands, sums)?;
     let squares = sums_of_squares(operands, &means, sums, way, watch, stages)?;
 
     let (s, p, n) = (problem.scale_factor(), problem.positions() as f64, problem.values_per_channel() as f64);
-    let mut output = output_array::<T>(problem)?;
+    let mut output = output_array(problem)?;
     let mut statistics = Vec::with_capacity(problem.out_channels());
     for (c, mut column) in output.axis_iter_mut(Axis(1)).enumerate() {
         let channel = Channel::of(inputs, c);
@@ -143,7 +192,7 @@ fn by_batch_statistics<T: Element>(
         let batch = Moments { mean: s * (means.mean[c] + channel.conv_bias), var };
         let factor = channel.gamma * inverse_std(var, problem.eps());
         for (out, deviation) in column.iter_mut().zip(deviations) {
-            *out = T::from_f64(factor * (s * (deviation + bias_left)) + channel.beta);
+            *out = factor * (s * (deviation + bias_left)) + channel.beta;
         }
         statistics.push((batch, channel.running_after(problem, Some(batch))));
     }
@@ -186,7 +235,7 @@ fn in_precision<T: Element, R: Real>(
     stages: &mut Vec<Stage>,
 ) -> Result<(Array1<f64>, f64), Error> {
     if way.algorithm == Algorithm::Spectral {
-        let energies = spectral::sum_of_squares::<T, R>(operands, sums, watch)?;
+        let energies = plain::sum_of_squares::<T, R>(operands, means, sums, watch)?;
         stages.extend(energies.stages);
         return Ok((energies.squares.into(), energies.condition));
     }
@@ -214,8 +263,8 @@ pub(crate) fn seconds(problem: &Problem, dtype: DType, way: Way) -> f64 {
     const LAUNCH: f64 = 50e-6;
     let wide = dtype == DType::F64 || way.precision == Precision::Strict;
     match (way.algorithm, wide) {
-        (Algorithm::Spectral, true) => LAUNCH + spectral::operations::<f64>(problem) / SPECTRAL,
-        (Algorithm::Spectral, false) => LAUNCH + spectral::operations::<f32>(problem) / SPECTRAL,
+        (Algorithm::Spectral, true) => LAUNCH + plain::operations::<f64>(problem) / SPECTRAL,
+        (Algorithm::Spectral, false) => LAUNCH + plain::operations::<f32>(problem) / SPECTRAL,
         (_, wide) => direct::operations(problem) / DIRECT[usize::from(wide)],
     }
 }
@@ -224,10 +273,10 @@ fn by_running_statistics<T: Element>(
     operands: &Operands<'_, T>,
     inputs: &Inputs<'_, T>,
     sums: &Sums,
-) -> Result<Outputs<T>, Error> {
+) -> Result<Outputs<f64>, Error> {
     let problem = operands.problem;
     let means = means::sample_means(operands, sums)?;
-    let mut output = output_array::<T>(problem)?;
+    let mut output = output_array(problem)?;
     for (c, mut column) in output.axis_iter_mut(Axis(1)).enumerate() {
         let channel = Channel::of(inputs, c);
         // `Inputs::check` saw to it that they are there.
@@ -235,7 +284,7 @@ fn by_running_statistics<T: Element>(
         let factor = channel.gamma * inverse_std(running.var, problem.eps());
         for (out, mean) in column.iter_mut().zip(means.column(c)) {
             let mean = problem.scale_factor() * (mean + channel.conv_bias);
-            *out = T::from_f64(factor * (mean - running.mean) + channel.beta);
+            *out = factor * (mean - running.mean) + channel.beta;
         }
     }
     let as_given = |values: Option<ArrayView1<'_, T>>| values.map(widen1);
@@ -248,8 +297,8 @@ fn by_running_statistics<T: Element>(
     })
 }
 
-fn output_array<T: Element>(problem: &Problem) -> Result<Array2<T>, Error> {
-    matrix("the output", problem.batch(), problem.out_channels(), T::from_f64(0.0))
+fn output_array(problem: &Problem) -> Result<Array2<f64>, Error> {
+    matrix("the output", problem.batch(), problem.out_channels(), 0.0)
 }
 
 fn pooled_shape<T>(output: Array2<T>) -> Array5<T> {

@@ -13,7 +13,7 @@ use ndarray::{Array1, Array5};
 use rayon::prelude::*;
 
 use crate::Error;
-use crate::element::Element;
+use crate::element::Storage;
 use crate::memory;
 use crate::problem::Problem;
 use crate::tensors::Tensors;
@@ -44,7 +44,7 @@ impl Draw {
     ///
     /// # Errors
     /// [`Error::Memory`] where they do not fit.
-    pub fn vector<T: Element>(&self, what: &'static str, len: usize) -> Result<Vec<T>, Error> {
+    pub fn vector<T: Storage>(&self, what: &'static str, len: usize) -> Result<Vec<T>, Error> {
         let mut values = memory::try_with_capacity(what, len)?;
         (0..len).into_par_iter().map(|i| T::from_f64(f64::from(self.value(i as u64)))).collect_into_vec(&mut values);
         Ok(values)
@@ -106,15 +106,16 @@ impl Draws {
     ///
     /// # Errors
     /// [`Error::Memory`] where they do not fit together.
-    pub fn tensors<T: Element>(&self, problem: &Problem) -> Result<Tensors<T>, Error> {
+    pub fn tensors<T: Storage>(&self, problem: &Problem) -> Result<Tensors<T>, Error> {
         let elements = problem.input_elements() as u64 + problem.kernel_elements() as u64;
         memory::check("the data to draw", elements.saturating_mul(size_of::<T>() as u64))?;
         let volume = |what, draw: &Draw, shape: [usize; 5]| -> Result<Array5<T>, Error> {
             let values = draw.vector(what, shape.iter().product())?;
             Ok(memory::in_shape(ndarray::Dim(shape), values))
         };
-        let channels = |what, draw: &Option<Draw>| -> Result<Option<Array1<T>>, Error> {
-            draw.map(|draw| draw.vector(what, problem.out_channels()).map(Array1::from_vec)).transpose()
+        let count = problem.out_channels();
+        let channels = |what, draw: &Option<Draw>| -> Result<Option<Array1<T::Wide>>, Error> {
+            draw.map(|draw| draw.vector(what, count).map(Array1::from_vec)).transpose()
         };
         let (mean, var) = match problem.has_running_statistics() {
             true => (self.running_mean, self.running_var),
@@ -123,7 +124,7 @@ impl Draws {
         Ok(Tensors {
             input: volume("input", &self.input, problem.input().extents())?,
             kernel: volume("kernel", &self.kernel, problem.kernel().extents())?,
-            conv_bias: channels("conv_bias", &self.conv_bias)?,
+            conv_bias: self.conv_bias.map(|draw| draw.vector("conv_bias", count).map(Array1::from_vec)).transpose()?,
             bn_weight: channels("bn_weight", &self.bn_weight)?,
             bn_bias: channels("bn_bias", &self.bn_bias)?,
             running_mean: channels("running_mean", &mean)?,

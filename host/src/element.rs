@@ -1,12 +1,25 @@
-//! Element types: which number formats a tensor may have, and the two the library computes in.
+//! Number formats: which a tensor may have, and the two that the library computes in.
 //!
-//! [`DType`] names every format that files and options speak of; [`Element`] is implemented by the
-//! formats a [`Plan`](crate::Plan) accepts (`f32`, `f64`). Sums are always accumulated in `f64`.
+//! | `input`, `kernel`, `conv_bias`, `output` ([`Storage`]) | batch normalisation's tensors, and what is computed in ([`Element`]) |
+//! |---|---|
+//! | `f16`, `bf16` | `f32` |
+//! | `f32` | `f32` |
+//! | `f64` | `f64` |
+//!
+//! [`DType`] names them. 16-bit tensors are widened as they come in, which is exact. Last sums are always in `f64`, and an output
+//! is rounded once.
 
 use std::fmt;
 use std::str::FromStr;
 
 use cuda_std::Scalar;
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use ndarray::{ArrayView, CowArray, Dimension};
+use rayon::prelude::*;
+
+use crate::Error;
+use crate::memory;
 
 /// A number format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,42 +90,116 @@ impl FromStr for DType {
     }
 }
 
-/// A format that plans compute on: `f32` or `f64`.
-pub trait Element: Scalar + Default + fmt::Debug + fmt::Display + sealed::Sealed {
+/// A format that `input`, `kernel`, `conv_bias` and `output` may have: `f16`, `bf16`, `f32` or `f64`.
+pub trait Storage:
+    Copy + PartialEq + Default + fmt::Debug + fmt::Display + Send + Sync + 'static + sealed::Sealed
+{
     /// The format's name and properties.
     const DTYPE: DType;
+    /// What it is computed in, and what the tensors of batch normalisation have: `f64` for `f64`, else `f32`.
+    type Wide: Element;
     /// The same value in `f64`; exact.
     fn to_f64(self) -> f64;
     /// The nearest value of this format.
     fn from_f64(value: f64) -> Self;
+    /// The same values in the format they are computed in: borrowed where that is this one.
+    ///
+    /// # Errors
+    /// [`Error::Memory`], which names `what`, where a copy does not fit.
+    fn widened<'a, D: Dimension>(
+        what: &'static str,
+        values: ArrayView<'a, Self, D>,
+    ) -> Result<CowArray<'a, Self::Wide, D>, Error>;
 }
 
-impl Element for f32 {
-    const DTYPE: DType = DType::F32;
+/// A format that is computed in: `f32` or `f64`.
+pub trait Element: Storage<Wide = Self> + Scalar {}
 
-    fn to_f64(self) -> f64 {
-        f64::from(self)
-    }
+macro_rules! computed_in {
+    ($format:ty, $dtype:expr) => {
+        impl Storage for $format {
+            const DTYPE: DType = $dtype;
+            type Wide = $format;
 
-    fn from_f64(value: f64) -> f32 {
-        value as f32
-    }
+            fn to_f64(self) -> f64 {
+                self.into()
+            }
+
+            fn from_f64(value: f64) -> $format {
+                value as $format
+            }
+
+            fn widened<'a, D: Dimension>(
+                _: &'static str,
+                values: ArrayView<'a, $format, D>,
+            ) -> Result<CowArray<'a, $format, D>, Error> {
+                Ok(values.into())
+            }
+        }
+
+        impl Element for $format {}
+    };
 }
 
-impl Element for f64 {
-    const DTYPE: DType = DType::F64;
+computed_in!(f32, DType::F32);
+computed_in!(f64, DType::F64);
 
-    fn to_f64(self) -> f64 {
-        self
-    }
+macro_rules! stored_in_16_bits {
+    ($format:ident, $dtype:expr) => {
+        impl Storage for $format {
+            const DTYPE: DType = $dtype;
+            type Wide = f32;
 
-    fn from_f64(value: f64) -> f64 {
-        value
-    }
+            fn to_f64(self) -> f64 {
+                self.into()
+            }
+
+            fn from_f64(value: f64) -> $format {
+                $format::from_f32(rounded_to_odd(value))
+            }
+
+            fn widened<'a, D: Dimension>(
+                what: &'static str,
+                values: ArrayView<'a, $format, D>,
+            ) -> Result<CowArray<'a, f32, D>, Error> {
+                let mut wide = memory::try_with_capacity(what, values.len())?;
+                match values.to_slice() {
+                    Some(slice) => {
+                        wide.resize(slice.len(), 0.0);
+                        slice
+                            .par_chunks(AT_ONCE)
+                            .zip(wide.par_chunks_mut(AT_ONCE))
+                            .for_each(|(from, to)| from.convert_to_f32_slice(to));
+                    }
+                    None => wide.extend(values.iter().map(|value| value.to_f32())),
+                }
+                Ok(memory::in_shape(values.raw_dim(), wide).into())
+            }
+        }
+    };
 }
+
+/// The f32 on either side of an f64 that is none itself whose last bit is 1: rounding that to 16 bits is rounding the f64.
+fn rounded_to_odd(value: f64) -> f32 {
+    let near = value as f32;
+    if f64::from(near) == value || near.to_bits() & 1 == 1 || !near.is_finite() {
+        return near;
+    }
+    // Towards the value, or away from an overshoot: magnitudes order as bits do.
+    let farther = f64::from(near).abs() < value.abs();
+    f32::from_bits(if farther { near.to_bits() + 1 } else { near.to_bits().wrapping_sub(1) })
+}
+
+stored_in_16_bits!(f16, DType::F16);
+stored_in_16_bits!(bf16, DType::BF16);
+
+/// Values that a thread widens at once.
+const AT_ONCE: usize = 1 << 14;
 
 mod sealed {
     pub trait Sealed {}
+    impl Sealed for half::f16 {}
+    impl Sealed for half::bf16 {}
     impl Sealed for f32 {}
     impl Sealed for f64 {}
 }
@@ -131,10 +218,52 @@ mod tests {
     }
 
     #[test]
+    fn sixteen_bits_are_the_nearest_even_beside_a_tie() {
+        let (tie, little) = (1.0 + 2f64.powi(-11), 2f64.powi(-40));
+        let of = <f16 as Storage>::from_f64;
+        assert_eq!([tie - little, tie, tie + little].map(|x| of(x).to_f64()), [1.0, 1.0, 1.0 + 2f64.powi(-10)]);
+        let (tie, of) = (1.0 + 2f64.powi(-8), <bf16 as Storage>::from_f64);
+        assert_eq!([-tie + little, -tie, -tie - little].map(|x| of(x).to_f64()), [-1.0, -1.0, -1.0 - 2f64.powi(-7)]);
+        assert_eq!(<f16 as Storage>::from_f64(65519.999).to_f64(), 65504.0);
+        for value in [0.0, -0.0, 1e-60, -1e-60, 65520.0, 1e300, f64::INFINITY] {
+            assert_eq!(
+                <f16 as Storage>::from_f64(value).to_bits(),
+                half::f16::from_f32(value as f32).to_bits(),
+                "{value}"
+            );
+        }
+        assert!(<f16 as Storage>::from_f64(f64::NAN).is_nan());
+        // Twice of 2^-25, the tie between nothing and the least f16.
+        assert_eq!(<f16 as Storage>::from_f64(2f64.powi(-25)).to_bits(), 0);
+        assert_eq!(<f16 as Storage>::from_f64(2f64.powi(-25) * (1.0 + 1e-12)).to_bits(), 1);
+    }
+
+    #[test]
     fn roundoffs_are_half_an_epsilon() {
         assert_eq!(f32::DTYPE.unit_roundoff(), f64::from(f32::EPSILON) / 2.0);
         assert_eq!(f64::DTYPE.unit_roundoff(), f64::EPSILON / 2.0);
         assert_eq!(DType::F16.unit_roundoff(), 2f64.powi(-11));
         assert_eq!(DType::BF16.unit_roundoff(), 2f64.powi(-8));
+    }
+
+    /// Every finite and infinite value of both formats, contiguous and not, against `f64`.
+    #[test]
+    fn widening_is_exact() {
+        fn check<T: Storage<Wide = f32>>(of_bits: fn(u16) -> T) {
+            let values: Vec<T> = (0..=u16::MAX).map(of_bits).collect();
+            let values = ndarray::Array2::from_shape_vec((256, 256), values).unwrap();
+            for view in [values.view(), values.t()] {
+                let wide = T::widened("test", view).unwrap();
+                for (wide, value) in wide.iter().zip(view) {
+                    let (wide, value) = (f64::from(*wide), value.to_f64());
+                    assert!(wide == value || (wide.is_nan() && value.is_nan()), "{wide} {value}");
+                    assert!(value.is_nan() || T::from_f64(value).to_f64() == value);
+                }
+            }
+        }
+        check(f16::from_bits);
+        check(bf16::from_bits);
+        let one = ndarray::array![1.5f32];
+        assert!(f32::widened("test", one.view()).unwrap().is_view());
     }
 }

@@ -1,11 +1,12 @@
 //! Transposed 3-D convolution, scale, batch normalisation and global average pooling as one operation.
 //!
 //! ```text
-//! z[b,c,p] = conv_bias[c] + Σ_ci Σ_k w[ci,c,k]·x[b,ci,p − k]
+//! z[b,c,p] = conv_bias[c] + Σ_ci Σ_k w[ci,c,k]·x[b,ci,i]          over i·stride + k·dilation − padding = p, ci in c's group
 //! out[b,c] = mean_p( γ[c]·(s·z − μ[c])/√(σ²[c] + ε) + β[c] )       μ, σ²: mean and variance of s·z
 //! ```
 //! PyTorch's `ConvTranspose3d` → `· scale_factor` → `BatchNorm3d` → `AdaptiveAvgPool3d(1)`, with its names,
-//! defaults and rules, but z is never stored. Tensors are `f32` or `f64`.
+//! defaults and rules, but z is never stored. Tensors are `f16`, `bf16`, `f32` or `f64` ([`element`]). The 2-D and 1-D modules are the flat cases
+//! ([`Problem::builder_2d`], [`Problem::builder_1d`]).
 //!
 //! ```
 //! use convt_bn_gap::{Device, Inputs, Plan, PlanOptions, Problem};
@@ -47,8 +48,9 @@ pub mod reference;
 mod tensors;
 
 pub use cpu::Watch;
-pub use element::{DType, Element};
+pub use element::{DType, Element, Storage};
 pub use error::{Error, Unavailable};
+pub use half::{bf16, f16};
 pub use plan::{Algorithm, AlgorithmChoice, Backend, Device, Plan, PlanOptions, Precision, Recipe};
-pub use problem::{KernelShape, Mode, Momentum, Problem, ProblemBuilder, ProblemError, Shape5};
-pub use tensors::{InputError, Inputs, Outputs, Progress, Tensors};
+pub use problem::{Convolution, KernelShape, Mode, Momentum, Problem, ProblemBuilder, ProblemError, Shape5};
+pub use tensors::{InputError, Inputs, Outputs, Progress, RunningStatistics, Tensors};

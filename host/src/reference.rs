@@ -1,23 +1,24 @@
 //! The definition, in `f64`, written plainly: what everything else is compared with.
 //!
 //! ```text
-//! z[b,c,p] = Σ_ci Σ_k w[ci,c,k] · x[b,ci,p − k]          every tap adds a shifted, weighted copy of x
+//! z[b,c,p] = Σ_ci Σ_k w[ci,c,k] · x[b,ci,i]              every tap adds a shifted, weighted copy of x:
+//!                                                        p = i·stride + k·dilation − padding, ci in c's group
 //! y        = s·(z + conv_bias[c])
 //! μ, σ²    = mean and biased variance of y over (b, p), or the running statistics
 //! out[b,c] = γ[c]·mean_p(y − μ)/√(σ² + ε) + β[c]          shape (B, Cout, 1, 1, 1)
 //! ```
-//! Cost: 2·B·Cin·Cout·(D·H·W)·taps flops in scalar code, B·P values of `f64` for each thread.
+//! Cost: 2·B·Cin·(Cout / groups)·(D·H·W)·taps flops in scalar code, B·P values of `f64` for each thread.
 //! Channels are independent, so any subset can be computed by itself.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ndarray::parallel::prelude::*;
-use ndarray::{Array1, Array2, Array4, ArrayViewMut1, Axis, s};
+use ndarray::{Array1, Array2, Array4, ArrayViewMut1, Axis, Slice, s};
 
 use crate::Error;
 use crate::batch_norm::{Channel, Moments, inverse_std};
 use crate::memory;
-use crate::problem::Problem;
+use crate::problem::{self, Problem};
 use crate::tensors::{Inputs, Outputs, Progress};
 
 /// Computes all output channels, or those in `channels`, in that order: every output then has
@@ -114,13 +115,17 @@ fn scaled_convolution(
     step: &(dyn Fn() + Sync),
 ) -> Result<Array4<f64>, Error> {
     let [nd, nh, nw] = problem.output_extents();
-    let [d, h, w] = problem.input().spatial();
+    let axes = problem.axes();
+    let (group, c) = (c / problem.group_out_channels(), c % problem.group_out_channels());
+    let channels = group * problem.group_in_channels()..(group + 1) * problem.group_in_channels();
     let values = memory::try_filled("the reference's convolution", problem.values_per_channel(), 0.0)?;
     let mut y: Array4<f64> = memory::in_shape(ndarray::Dim([problem.batch(), nd, nh, nw]), values);
     for (mut z, sample) in y.outer_iter_mut().zip(inputs.input.outer_iter()) {
-        for (x, kernel) in sample.outer_iter().zip(inputs.kernel.outer_iter()) {
-            for ((kd, kh, kw), &weight) in kernel.index_axis(Axis(0), c).indexed_iter() {
-                z.slice_mut(s![kd..kd + d, kh..kh + h, kw..kw + w]).scaled_add(weight, &x);
+        for ci in channels.clone() {
+            let (x, kernel) = (sample.index_axis(Axis(0), ci), inputs.kernel.index_axis(Axis(0), ci));
+            for (k, &weight) in kernel.index_axis(Axis(0), c).indexed_iter() {
+                let Some([(from_d, to_d), (from_h, to_h), (from_w, to_w)]) = carried(&axes, k.into()) else { continue };
+                z.slice_mut(s![to_d, to_h, to_w]).scaled_add(weight, &x.slice(s![from_d, from_h, from_w]));
             }
         }
         z.mapv_inplace(|z| problem.scale_factor() * (z + conv_bias));
@@ -129,10 +134,23 @@ fn scaled_convolution(
     Ok(y)
 }
 
+/// Which input elements a tap carries inside the output, and where to, along each axis; `None` where there are none.
+fn carried(axes: &[problem::Axis; 3], taps: [usize; 3]) -> Option<[(Slice, Slice); 3]> {
+    let along = |axis: &problem::Axis, k: usize| {
+        let from = axis.inside(k);
+        let (first, last) = (axis.position(from.start, k), axis.position(from.end.checked_sub(1)?, k));
+        // A stride past the output is never taken.
+        let step = axis.stride().min(axis.output) as isize;
+        let to = Slice::new(first as isize, Some(last as isize + 1), step);
+        (!from.is_empty()).then_some((Slice::from(from), to))
+    };
+    Some([along(&axes[0], taps[0])?, along(&axes[1], taps[1])?, along(&axes[2], taps[2])?])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::problem::{KernelShape, Mode, Momentum, Shape5};
+    use crate::problem::{KernelShape, Mode, Momentum, ProblemBuilder, Shape5};
     use crate::tensors::{InputError, Tensors};
     use ndarray::{Array5, array};
     use std::sync::Mutex;
@@ -206,6 +224,30 @@ mod tests {
         let problem = problem(&tensors, Mode::Eval);
         let y = scaled_convolution(&problem, &tensors.as_inputs(), 0, 0.0, &|| {}).unwrap();
         assert_eq!(y.into_raw_vec_and_offset().0, [2.0, 4.0, 6.0, 0.0]);
+    }
+
+    /// Where the values of an impulse train come to, by each option alone and by all together.
+    #[test]
+    fn options_place_the_taps() {
+        let line = |builder: ProblemBuilder<1>, kernel: Vec<f64>| {
+            let problem = builder.running_statistics(true).mode(Mode::Eval).build().unwrap();
+            let kernel = Array5::from_shape_vec(problem.kernel().extents(), kernel).unwrap();
+            let input = Array5::from_shape_vec(problem.input().extents(), vec![1.0, 100.0]).unwrap();
+            let tensors = Tensors { input, kernel, ..tiny() };
+            scaled_convolution(&problem, &tensors.as_inputs(), 0, 0.0, &|| {}).unwrap().into_raw_vec_and_offset().0
+        };
+        let plain = || Problem::builder_1d([1, 1, 2], [1, 1, 3]);
+        let taps = || vec![1.0, 2.0, 3.0];
+        assert_eq!(line(plain(), taps()), [1.0, 102.0, 203.0, 300.0]);
+        assert_eq!(line(plain().stride([3]), taps()), [1.0, 2.0, 3.0, 100.0, 200.0, 300.0]);
+        assert_eq!(line(plain().stride([2]).output_padding([1]), taps()), [1.0, 2.0, 103.0, 200.0, 300.0, 0.0]);
+        assert_eq!(line(plain().padding([1]), taps()), [102.0, 203.0]);
+        assert_eq!(line(plain().dilation([2]), taps()), [1.0, 100.0, 2.0, 200.0, 3.0, 300.0]);
+        let all = plain().stride([2]).padding([2]).output_padding([2]).dilation([3]);
+        // Positions −2..: 1 at −2, 1, 4 and 100 at 0, 3, 6; seven are left from 0 on.
+        assert_eq!(line(all, taps()), [100.0, 2.0, 0.0, 200.0, 3.0, 0.0, 300.0]);
+        let groups = Problem::builder_1d([1, 2, 1], [2, 1, 1]).groups(2);
+        assert_eq!(line(groups, vec![7.0, 9.0]), [7.0]);
     }
 
     #[test]

@@ -3,16 +3,19 @@
 //! | tensor | shape | meaning |
 //! |---|---|---|
 //! | `input` | (B, Cin, D, H, W) | x |
-//! | `kernel` | (Cin, Cout, Kd, Kh, Kw) | w |
+//! | `kernel` | (Cin, Cout / groups, Kd, Kh, Kw) | w |
 //! | `conv_bias` | (Cout) | added to the convolution; 0 where not given |
 //! | `bn_weight`, `bn_bias` | (Cout) | γ and β; 1 and 0 where not given |
 //! | `running_mean`, `running_var` | (Cout) | both or neither |
 //! | `output` | (B, Cout, 1, 1, 1) | the result |
+//!
+//! `input`, `kernel`, `conv_bias` and `output` are of one type `T` (`f16`, `bf16`, `f32`, `f64`), the others of `T::Wide`: `f64`
+//! for `f64`, else `f32`.
 
-use ndarray::{Array1, Array5, ArrayView1, ArrayView5};
+use ndarray::{Array1, Array5, ArrayView1, ArrayView3, ArrayView4, ArrayView5, Axis, CowArray, Ix1, Ix5};
 
 use crate::Error;
-use crate::element::Element;
+use crate::element::{DType, Element, Storage};
 use crate::memory;
 use crate::problem::{KernelShape, Problem, Shape5};
 
@@ -23,45 +26,45 @@ pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 
 /// The tensors of one call, borrowed. Any strides are fine.
 #[derive(Debug, Clone, Copy)]
-pub struct Inputs<'a, T: Element> {
+pub struct Inputs<'a, T: Storage> {
     /// (B, Cin, D, H, W).
     pub input: ArrayView5<'a, T>,
-    /// (Cin, Cout, Kd, Kh, Kw).
+    /// (Cin, Cout / groups, Kd, Kh, Kw).
     pub kernel: ArrayView5<'a, T>,
     /// (Cout); 0 where not given.
     pub conv_bias: Option<ArrayView1<'a, T>>,
     /// γ (Cout); 1 where not given.
-    pub bn_weight: Option<ArrayView1<'a, T>>,
+    pub bn_weight: Option<ArrayView1<'a, T::Wide>>,
     /// β (Cout); 0 where not given.
-    pub bn_bias: Option<ArrayView1<'a, T>>,
+    pub bn_bias: Option<ArrayView1<'a, T::Wide>>,
     /// (Cout); together with `running_var`.
-    pub running_mean: Option<ArrayView1<'a, T>>,
+    pub running_mean: Option<ArrayView1<'a, T::Wide>>,
     /// (Cout), none below 0; together with `running_mean`.
-    pub running_var: Option<ArrayView1<'a, T>>,
+    pub running_var: Option<ArrayView1<'a, T::Wide>>,
 }
 
 /// The tensors of one call, owned.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Tensors<T: Element> {
+pub struct Tensors<T: Storage> {
     /// (B, Cin, D, H, W).
     pub input: Array5<T>,
-    /// (Cin, Cout, Kd, Kh, Kw).
+    /// (Cin, Cout / groups, Kd, Kh, Kw).
     pub kernel: Array5<T>,
     /// (Cout).
     pub conv_bias: Option<Array1<T>>,
     /// γ (Cout).
-    pub bn_weight: Option<Array1<T>>,
+    pub bn_weight: Option<Array1<T::Wide>>,
     /// β (Cout).
-    pub bn_bias: Option<Array1<T>>,
+    pub bn_bias: Option<Array1<T::Wide>>,
     /// (Cout).
-    pub running_mean: Option<Array1<T>>,
+    pub running_mean: Option<Array1<T::Wide>>,
     /// (Cout).
-    pub running_var: Option<Array1<T>>,
+    pub running_var: Option<Array1<T::Wide>>,
 }
 
 /// What a run yields.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outputs<T: Element> {
+pub struct Outputs<T: Storage> {
     /// (B, Cout, 1, 1, 1).
     pub output: Array5<T>,
     /// Mean of the scaled convolution over batch and positions; none in eval mode with running statistics.
@@ -72,6 +75,26 @@ pub struct Outputs<T: Element> {
     pub running_mean: Option<Array1<f64>>,
     /// Likewise, updated with the *unbiased* variance of the batch.
     pub running_var: Option<Array1<f64>>,
+}
+
+/// What batch normalisation keeps from batch to batch: PyTorch's buffers. [`Plan::run_updating`](crate::Plan::run_updating)
+/// moves them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunningStatistics<W: Element> {
+    /// (Cout).
+    pub mean: Array1<W>,
+    /// (Cout), none below 0.
+    pub var: Array1<W>,
+    /// Batches in training so far.
+    pub num_batches_tracked: u64,
+}
+
+impl<W: Element> RunningStatistics<W> {
+    /// As a module begins: means of 0, variances of 1, no batches.
+    pub fn new(out_channels: usize) -> Self {
+        let one = Array1::from_elem(out_channels, W::from_f64(1.0));
+        Self { mean: Array1::default(out_channels), var: one, num_batches_tracked: 0 }
+    }
 }
 
 /// Why tensors do not fit their problem.
@@ -126,11 +149,22 @@ pub enum InputError {
     },
 }
 
-impl<'a, T: Element> Inputs<'a, T> {
+impl<'a, T: Storage> Inputs<'a, T> {
     /// Input and kernel alone; add the rest by struct update:
     /// `Inputs { bn_weight: Some(γ), ..Inputs::new(x, w) }`.
     pub fn new(input: ArrayView5<'a, T>, kernel: ArrayView5<'a, T>) -> Inputs<'a, T> {
         Inputs { input, kernel, conv_bias: None, bn_weight: None, bn_bias: None, running_mean: None, running_var: None }
+    }
+
+    /// Images, (B, Cin, H, W), and a kernel for them, (Cin, Cout / groups, Kh, Kw): the flat case of
+    /// [`Problem::builder_2d`].
+    pub fn images(input: ArrayView4<'a, T>, kernel: ArrayView4<'a, T>) -> Inputs<'a, T> {
+        Inputs::new(input.insert_axis(Axis(2)), kernel.insert_axis(Axis(2)))
+    }
+
+    /// Lines, (B, Cin, W), and a kernel for them, (Cin, Cout / groups, Kw): the flat case of [`Problem::builder_1d`].
+    pub fn lines(input: ArrayView3<'a, T>, kernel: ArrayView3<'a, T>) -> Inputs<'a, T> {
+        Inputs::images(input.insert_axis(Axis(2)), kernel.insert_axis(Axis(2)))
     }
 
     /// The input's shape.
@@ -152,8 +186,8 @@ impl<'a, T: Element> Inputs<'a, T> {
     pub fn check(&self, problem: &Problem) -> Result<(), InputError> {
         check_shape("input", self.input_shape().extents(), problem.input().extents())?;
         check_shape("kernel", self.kernel_shape().extents(), problem.kernel().extents())?;
-        for (tensor, values) in self.per_channel() {
-            let (found, expected) = (values.map_or(problem.out_channels(), |v| v.len()), problem.out_channels());
+        let expected = problem.out_channels();
+        for (tensor, found) in self.per_channel().map(|(tensor, found)| (tensor, found.unwrap_or(expected))) {
             if found != expected {
                 return Err(InputError::Length { tensor, found, expected });
             }
@@ -194,18 +228,72 @@ impl<'a, T: Element> Inputs<'a, T> {
         })
     }
 
-    fn per_channel(&self) -> [(&'static str, Option<ArrayView1<'a, T>>); 5] {
+    /// The same tensors in the format that they are computed in: copied where they are of 16 bits.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where they do not fit.
+    pub(crate) fn widened(&self) -> Result<Widened<'a, T::Wide>, Error> {
+        Ok(Widened {
+            input: T::widened("input in f32", self.input)?,
+            kernel: T::widened("kernel in f32", self.kernel)?,
+            conv_bias: self.conv_bias.map(|bias| T::widened("conv_bias in f32", bias)).transpose()?,
+            bn_weight: self.bn_weight,
+            bn_bias: self.bn_bias,
+            running_mean: self.running_mean,
+            running_var: self.running_var,
+        })
+    }
+
+    /// The lengths of the tensors that have one value an output channel.
+    fn per_channel(&self) -> [(&'static str, Option<usize>); 5] {
         [
-            ("conv_bias", self.conv_bias),
-            ("bn_weight", self.bn_weight),
-            ("bn_bias", self.bn_bias),
-            ("running_mean", self.running_mean),
-            ("running_var", self.running_var),
+            ("conv_bias", self.conv_bias.map(|values| values.len())),
+            ("bn_weight", self.bn_weight.map(|values| values.len())),
+            ("bn_bias", self.bn_bias.map(|values| values.len())),
+            ("running_mean", self.running_mean.map(|values| values.len())),
+            ("running_var", self.running_var.map(|values| values.len())),
         ]
     }
 }
 
-impl<T: Element> Tensors<T> {
+/// Inputs in the format that they are computed in.
+pub(crate) struct Widened<'a, W: Element> {
+    input: CowArray<'a, W, Ix5>,
+    kernel: CowArray<'a, W, Ix5>,
+    conv_bias: Option<CowArray<'a, W, Ix1>>,
+    bn_weight: Option<ArrayView1<'a, W>>,
+    bn_bias: Option<ArrayView1<'a, W>>,
+    running_mean: Option<ArrayView1<'a, W>>,
+    running_var: Option<ArrayView1<'a, W>>,
+}
+
+impl<W: Element> Widened<'_, W> {
+    /// Views of all of them.
+    pub fn as_inputs(&self) -> Inputs<'_, W> {
+        Inputs {
+            input: self.input.view(),
+            kernel: self.kernel.view(),
+            conv_bias: self.conv_bias.as_ref().map(|bias| bias.view()),
+            bn_weight: self.bn_weight,
+            bn_bias: self.bn_bias,
+            running_mean: self.running_mean,
+            running_var: self.running_var,
+        }
+    }
+}
+
+/// Bytes of the copies that [`Inputs::widened`] makes.
+pub(crate) fn widened_bytes(problem: &Problem, dtype: DType) -> u64 {
+    match dtype {
+        DType::F16 | DType::BF16 => {
+            let elements = problem.input_elements() as u64 + problem.kernel_elements() as u64;
+            elements.saturating_mul(DType::F32.bytes() as u64)
+        }
+        DType::F32 | DType::F64 => 0,
+    }
+}
+
+impl<T: Storage> Tensors<T> {
     /// Views of all of them.
     pub fn as_inputs(&self) -> Inputs<'_, T> {
         Inputs {
@@ -220,11 +308,15 @@ impl<T: Element> Tensors<T> {
     }
 }
 
-impl Outputs<f64> {
-    /// The output rounded to `T`; statistics stay in `f64`.
-    pub fn rounded<T: Element>(self) -> Outputs<T> {
+impl<T: Storage> Outputs<T> {
+    /// The output in `f64`; exact.
+    pub fn to_f64(self) -> Outputs<f64> {
+        self.map(T::to_f64)
+    }
+
+    fn map<U: Storage>(self, convert: impl Fn(T) -> U) -> Outputs<U> {
         Outputs {
-            output: self.output.mapv(T::from_f64),
+            output: self.output.mapv(convert),
             batch_mean: self.batch_mean,
             batch_var: self.batch_var,
             running_mean: self.running_mean,
@@ -233,16 +325,23 @@ impl Outputs<f64> {
     }
 }
 
+impl Outputs<f64> {
+    /// The output rounded to `T`; statistics stay in `f64`.
+    pub fn rounded<T: Storage>(self) -> Outputs<T> {
+        self.map(T::from_f64)
+    }
+}
+
 fn check_shape(tensor: &'static str, found: [usize; 5], expected: [usize; 5]) -> Result<(), InputError> {
     if found == expected { Ok(()) } else { Err(InputError::Shape { tensor, found, expected }) }
 }
 
 /// Per-channel vectors are small beside the tensors, which were allocated by the caller.
-pub(crate) fn widen1<T: Element>(values: ArrayView1<'_, T>) -> Array1<f64> {
+pub(crate) fn widen1<T: Storage>(values: ArrayView1<'_, T>) -> Array1<f64> {
     values.mapv(T::to_f64)
 }
 
-fn widen5<T: Element>(what: &'static str, values: ArrayView5<'_, T>) -> Result<Array5<f64>, Error> {
+fn widen5<T: Storage>(what: &'static str, values: ArrayView5<'_, T>) -> Result<Array5<f64>, Error> {
     let mut wide = memory::try_with_capacity(what, values.len())?;
     wide.extend(values.iter().map(|v| v.to_f64()));
     Ok(memory::in_shape(values.raw_dim(), wide))
@@ -321,6 +420,18 @@ mod tests {
         assert_eq!(text, "running statistics are not given, and the problem was built with them");
         let negative = Tensors { running_var: Some(array![0.5, -0.25]), ..both };
         assert_eq!(refused(&negative, true), InputError::NegativeVariance { index: 1, value: -0.25 });
+    }
+
+    #[test]
+    fn flat_cases_are_volumes_of_extent_one() {
+        use ndarray::{Array3, Array4};
+        let (x, w) = (Array4::<f32>::zeros((2, 6, 4, 5)), Array4::<f32>::zeros((6, 2, 3, 1)));
+        let images = Inputs::images(x.view(), w.view());
+        let problem = Problem::builder_2d([2, 6, 4, 5], [6, 2, 3, 1]).groups(3).stride([2, 1]).build().unwrap();
+        images.check(&problem).unwrap();
+        let (x, w) = (Array3::<f32>::zeros((2, 6, 5)), Array3::<f32>::zeros((6, 2, 3)));
+        let problem = Problem::builder_1d([2, 6, 5], [6, 2, 3]).groups(3).padding([1]).build().unwrap();
+        Inputs::lines(x.view(), w.view()).check(&problem).unwrap();
     }
 
     #[test]

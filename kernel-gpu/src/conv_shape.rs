@@ -66,6 +66,73 @@ impl ConvShape {
     }
 }
 
+/// What a convolution has beside its extents. `#[repr(C)]`, part of the parameter blocks.
+///
+/// ```text
+/// tap k carries input element i to position p = i·stride + k·dilation − padding, 0 ≤ p < N
+/// ```
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvOptions {
+    /// From one input element to the next, in positions; at least 1.
+    pub stride: [u32; 3],
+    /// Positions that are cut off in front.
+    pub padding: [u32; 3],
+    /// From one tap to the next, in positions; at least 1.
+    pub dilation: [u32; 3],
+    /// Nd, Nh, Nw: at most [`MAX_EXTENT`] each, and so is every i·stride + k·dilation.
+    pub output: [u32; 3],
+    /// Groups, which divide Cin and Cout; an output channel sees the input channels of its own.
+    pub groups: u32,
+}
+
+impl ConvOptions {
+    /// None: stride and dilation 1, no padding, one group.
+    pub const fn none(shape: &ConvShape) -> Self {
+        Self { stride: [1; 3], padding: [0; 3], dilation: [1; 3], output: shape.output(), groups: 1 }
+    }
+
+    /// P = Nd·Nh·Nw.
+    #[inline(always)]
+    pub const fn positions(&self) -> u64 {
+        self.output[0] as u64 * self.output[1] as u64 * self.output[2] as u64
+    }
+
+    /// Position `p` in C order, padding added; `None` when `p` ≥ P.
+    #[inline(always)]
+    pub const fn position(&self, p: u64) -> Option<[u32; 3]> {
+        if p >= self.positions() {
+            return None;
+        }
+        let (line, w) = div_rem(p, self.output[2] as u64);
+        let (d, h) = div_rem(line, self.output[1] as u64);
+        Some([d as u32 + self.padding[0], h as u32 + self.padding[1], w as u32 + self.padding[2]])
+    }
+
+    /// The input element, (i0·H + i1)·W + i2, that tap k carries to a position with its padding, if there is one.
+    #[inline(always)]
+    pub const fn source(&self, position: [u32; 3], tap: [u32; 3], input: [u32; 3]) -> Option<u64> {
+        let (d, there_d) = along(position[0], tap[0] * self.dilation[0], self.stride[0], input[0]);
+        let (h, there_h) = along(position[1], tap[1] * self.dilation[1], self.stride[1], input[1]);
+        let (w, there_w) = along(position[2], tap[2] * self.dilation[2], self.stride[2], input[2]);
+        if there_d && there_h && there_w {
+            Some((d as u64 * input[1] as u64 + h as u64) * input[2] as u64 + w as u64)
+        } else {
+            None
+        }
+    }
+}
+
+/// (position − reach)/stride, and whether that is an element of the input.
+#[inline(always)]
+const fn along(position: u32, reach: u32, stride: u32, extent: u32) -> (u32, bool) {
+    // A negative difference wraps past 2^31, which no difference that is there reaches.
+    let difference = position.wrapping_sub(reach);
+    // A stride of 0, which the host refuses, counts as 1.
+    let element = difference / if stride == 0 { 1 } else { stride };
+    (element, difference < 1 << 31 && element * stride == difference && element < extent)
+}
+
 /// An output position, ready to be paired with taps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputPosition {
@@ -137,6 +204,39 @@ mod tests {
             }
         }
         assert_eq!(pairs, SHAPE.volume() * SHAPE.taps() as u64);
+    }
+
+    /// By the definition: every (i, k) comes to one position, or is cut off.
+    #[test]
+    fn options_carry_every_element_to_its_positions() {
+        for (stride, padding, dilation, output) in [
+            ([1; 3], [0; 3], [1; 3], [4, 3, 5]),
+            ([2, 3, 1], [1, 0, 2], [1, 2, 3], [4, 8, 5]),
+            ([4, 1, 2], [0, 1, 0], [3, 1, 2], [12, 1, 9]),
+        ] {
+            let options = ConvOptions { stride, padding, dilation, output, groups: 1 };
+            for p in 0..options.positions() {
+                let at = [
+                    p / u64::from(output[1] * output[2]),
+                    p / u64::from(output[2]) % u64::from(output[1]),
+                    p % u64::from(output[2]),
+                ];
+                for tap in 0..SHAPE.taps() {
+                    let k = [tap / 2, 0, tap % 2];
+                    let found = options.source(options.position(p).unwrap(), k, SHAPE.input);
+                    let mut expected = None;
+                    for i in 0..SHAPE.volume() {
+                        let element = [i / 12, i / 4 % 3, i % 4];
+                        let comes = |a: usize| element[a] * u64::from(stride[a]) + u64::from(k[a] * dilation[a]);
+                        if (0..3).all(|a| comes(a) == at[a] + u64::from(padding[a])) {
+                            expected = Some(i);
+                        }
+                    }
+                    assert_eq!(found, expected, "{options:?} {at:?} {k:?}");
+                }
+            }
+            assert_eq!(options.position(options.positions()), None);
+        }
     }
 
     #[test]

@@ -9,6 +9,14 @@
 //! as it is needed (0 outside), so that any shape works and nothing is unrolled in memory. Two stages in shared memory,
 //! the next step's values in registers meanwhile: one barrier a step.
 //!
+//! **Options.** The forms above know stride 1, no padding, dilation 1 and one group. Each has a twin that takes [`ConvOptions`]:
+//!
+//! ```text
+//! z[b,c,p] = s · Σ_ci Σ_k w[ci,c,k] · x[b, ci, (p + padding − k·dilation)/stride]      where that is an element; ci of the group of c
+//! ```
+//!
+//! It divides for every x that it gathers, and where the stride is not 1 multiplies the zeros between elements too.
+//!
 //! **Accumulation.** z in `A` (f32, or f64 for the strict and f64 forms), in the order of k. The mean is *not* the mean of
 //! these z: it is `Σ_k w[k]·Σ_p x[p−k]`, summed in f64 beside the product (about 7 % more work), since what the output
 //! needs is mean − μ, on common data 1e-4 of the mean. M2 is taken about that mean: nothing cancels.
@@ -22,11 +30,11 @@
 use cuda_std::global::{Global, GlobalMut};
 use cuda_std::launch::KernelSpec;
 
-use crate::conv_shape::ConvShape;
+use crate::conv_shape::{ConvOptions, ConvShape};
 use crate::tile::Tile;
 use crate::work::Work;
 
-/// The parameters: `input` (B, Cin, D, H, W) and `kernel` (Cin, Cout, Kd, Kh, Kw), C order; `mean` and `m2`
+/// The parameters: `input` (B, Cin, D, H, W) and `kernel` (Cin, Cout/groups, Kd, Kh, Kw), C order; `mean` and `m2`
 /// (B, Cout, slices). `shape` and `work` agree with the tile of the kernel they are given to.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -43,8 +51,10 @@ pub struct ConvTransposeMoments<T> {
     pub scale: f64,
     /// The convolution's extents.
     pub shape: ConvShape,
-    /// Its division among blocks.
+    /// Its division among blocks; the tiles of channels are those of all groups.
     pub work: Work,
+    /// What the forms with options take beside.
+    pub options: ConvOptions,
 }
 
 /// f32 accumulation, Cout above 32: 128 channels a block.
@@ -65,10 +75,18 @@ pub struct Form {
     pub tile: Tile,
     /// Its launch.
     pub spec: KernelSpec,
+    /// Whether it takes options.
+    pub options: bool,
 }
 
 const fn form(name: &'static str, tile: Tile, min_blocks: u32) -> Form {
-    Form { tile, spec: KernelSpec { name, threads: tile.threads(), min_blocks, shared_bytes: tile.shared_bytes() } }
+    let spec = KernelSpec { name, threads: tile.threads(), min_blocks, shared_bytes: tile.shared_bytes() };
+    Form { tile, spec, options: false }
+}
+
+/// The twin of a form that takes options.
+const fn with_options(form: Form, name: &'static str, min_blocks: u32) -> Form {
+    Form { spec: KernelSpec { name, min_blocks, ..form.spec }, options: true, ..form }
 }
 /// f32 values, f32 accumulation.
 pub const FORM_F32_WIDE: Form = form("conv_transpose_moments_f32_wide", F32_WIDE, 1);
@@ -82,9 +100,30 @@ pub const FORM_F32_STRICT_NARROW: Form = form("conv_transpose_moments_f32_strict
 pub const FORM_F64_WIDE: Form = form("conv_transpose_moments_f64_wide", F64_WIDE, 1);
 /// f64 values, f64 accumulation, few output channels.
 pub const FORM_F64_NARROW: Form = form("conv_transpose_moments_f64_narrow", F64_NARROW, 2);
-/// All forms.
-pub const FORMS: [Form; 6] =
-    [FORM_F32_WIDE, FORM_F32_NARROW, FORM_F32_STRICT_WIDE, FORM_F32_STRICT_NARROW, FORM_F64_WIDE, FORM_F64_NARROW];
+/// The forms with options, in the same order.
+const OPTION_FORMS: [Form; 6] = [
+    with_options(FORM_F32_WIDE, "conv_transpose_moments_options_f32_wide", 1),
+    with_options(FORM_F32_NARROW, "conv_transpose_moments_options_f32_narrow", 2),
+    with_options(FORM_F32_STRICT_WIDE, "conv_transpose_moments_options_f32_strict_wide", 1),
+    with_options(FORM_F32_STRICT_NARROW, "conv_transpose_moments_options_f32_strict_narrow", 2),
+    with_options(FORM_F64_WIDE, "conv_transpose_moments_options_f64_wide", 1),
+    with_options(FORM_F64_NARROW, "conv_transpose_moments_options_f64_narrow", 2),
+];
+/// All forms, those with options after the others in the same order.
+pub const FORMS: [Form; 12] = [
+    FORM_F32_WIDE,
+    FORM_F32_NARROW,
+    FORM_F32_STRICT_WIDE,
+    FORM_F32_STRICT_NARROW,
+    FORM_F64_WIDE,
+    FORM_F64_NARROW,
+    OPTION_FORMS[0],
+    OPTION_FORMS[1],
+    OPTION_FORMS[2],
+    OPTION_FORMS[3],
+    OPTION_FORMS[4],
+    OPTION_FORMS[5],
+];
 
 pub mod device {
     //! The device code.
@@ -101,7 +140,7 @@ pub mod device {
     use crate::tile::{POSITION_MICRO, POSITIONS, STEP};
 
     macro_rules! form {
-        ($name:ident, $value:ty, $accumulator:ty, $tile:ident, $max_threads:literal, $min_blocks:literal) => {
+        ($name:ident, $value:ty, $accumulator:ty, $tile:ident, $options:literal, $max_threads:literal, $min_blocks:literal) => {
             /// See the module.
             ///
             /// # Safety
@@ -111,23 +150,33 @@ pub mod device {
             pub unsafe fn $name(parameters: ConvTransposeMoments<$value>) {
                 // SAFETY: the caller's promise.
                 unsafe {
-                    Block::<$value, $accumulator, { $tile.channel_micro as usize }, { $tile.channel_threads }>::new(
-                        &parameters,
-                    )
-                    .run()
+                    Block::<
+                                                                                    $value,
+                                                                                    $accumulator,
+                                                                                    { $tile.channel_micro as usize },
+                                                                                    { $tile.channel_threads },
+                                                                                    $options,
+                                                                                >::new(&parameters)
+                                                                                .run()
                 }
             }
         };
     }
-    form!(conv_transpose_moments_f32_wide, f32, f32, F32_WIDE, 256, 1);
-    form!(conv_transpose_moments_f32_narrow, f32, f32, F32_NARROW, 128, 4);
-    form!(conv_transpose_moments_f32_strict_wide, f32, f64, F64_WIDE, 256, 1);
-    form!(conv_transpose_moments_f32_strict_narrow, f32, f64, F64_NARROW, 128, 2);
-    form!(conv_transpose_moments_f64_wide, f64, f64, F64_WIDE, 256, 1);
-    form!(conv_transpose_moments_f64_narrow, f64, f64, F64_NARROW, 128, 2);
+    form!(conv_transpose_moments_f32_wide, f32, f32, F32_WIDE, false, 256, 1);
+    form!(conv_transpose_moments_options_f32_wide, f32, f32, F32_WIDE, true, 256, 1);
+    form!(conv_transpose_moments_f32_narrow, f32, f32, F32_NARROW, false, 128, 4);
+    form!(conv_transpose_moments_options_f32_narrow, f32, f32, F32_NARROW, true, 128, 2);
+    form!(conv_transpose_moments_f32_strict_wide, f32, f64, F64_WIDE, false, 256, 1);
+    form!(conv_transpose_moments_options_f32_strict_wide, f32, f64, F64_WIDE, true, 256, 1);
+    form!(conv_transpose_moments_f32_strict_narrow, f32, f64, F64_NARROW, false, 128, 2);
+    form!(conv_transpose_moments_options_f32_strict_narrow, f32, f64, F64_NARROW, true, 128, 2);
+    form!(conv_transpose_moments_f64_wide, f64, f64, F64_WIDE, false, 256, 1);
+    form!(conv_transpose_moments_options_f64_wide, f64, f64, F64_WIDE, true, 256, 1);
+    form!(conv_transpose_moments_f64_narrow, f64, f64, F64_NARROW, false, 128, 2);
+    form!(conv_transpose_moments_options_f64_narrow, f64, f64, F64_NARROW, true, 128, 2);
 
     /// What a thread knows throughout: the parameters and its place in the tile.
-    struct Block<'a, T, A, const MICRO: usize, const THREADS: u32> {
+    struct Block<'a, T, A, const MICRO: usize, const THREADS: u32, const OPTIONS: bool> {
         parameters: &'a ConvTransposeMoments<T>,
         /// Shared memory: two stages of X (8 rows of positions) and W (8 rows of channels).
         stages: Shared<A>,
@@ -144,7 +193,17 @@ pub mod device {
         w: [A; 4],
     }
 
-    /// Where a thread reads next: its position and k of X, its k of W.
+    /// The image and the channels of a tile.
+    #[derive(Clone, Copy)]
+    struct Part {
+        batch: u32,
+        group: u32,
+        /// The first channel of the tile in its group.
+        channel: u32,
+    }
+
+    /// Where a thread reads next: its position and k of X, its k of W. With options a position is its coordinates and their
+    /// padding alone.
     struct Gather {
         position: OutputPosition,
         cursor: TapCursor,
@@ -152,7 +211,9 @@ pub mod device {
         tap: u32,
     }
 
-    impl<'a, T: Float, A: Float, const MICRO: usize, const THREADS: u32> Block<'a, T, A, MICRO, THREADS> {
+    impl<'a, T: Float, A: Float, const MICRO: usize, const THREADS: u32, const OPTIONS: bool>
+        Block<'a, T, A, MICRO, THREADS, OPTIONS>
+    {
         const TILE: Tile = Tile { channel_micro: MICRO as u32, channel_threads: THREADS, bytes: A::BYTES };
         /// Elements from X to W in a stage.
         const W: u32 = STEP * POSITIONS;
@@ -169,11 +230,22 @@ pub mod device {
         #[inline(always)]
         unsafe fn run(&self) {
             let (shape, work) = (&self.parameters.shape, &self.parameters.work);
-            let positions = shape.positions();
+            let positions = self.positions();
+            let tiles = if OPTIONS {
+                div_rem(work.channel_tiles as u64, self.groups() as u64).0 as u32
+            } else {
+                work.channel_tiles
+            };
             let mut index = block_idx_x() as u64;
             while index < work.items() {
                 let item = work.item(index);
-                let first_channel = item.channel_tile * Self::TILE.channels();
+                let (group, channel_tile) = if OPTIONS {
+                    let (group, tile) = div_rem(item.channel_tile as u64, tiles as u64);
+                    (group as u32, tile as u32)
+                } else {
+                    (0, item.channel_tile)
+                };
+                let part = Part { batch: item.batch, group, channel: channel_tile * Self::TILE.channels() };
                 let (mut tile, end) = work.tiles(item.slice);
                 // Thread c gathers the moments of channel c of the tile.
                 let mut moments = Moments::EMPTY;
@@ -182,11 +254,12 @@ pub mod device {
                     let rest = positions - first;
                     let count = if rest < POSITIONS as u64 { rest as u32 } else { POSITIONS };
                     // SAFETY: the caller's promise; the tile lies in the item.
-                    moments = moments.merge(unsafe { self.tile(item.batch, first_channel, first, count) });
+                    moments = moments.merge(unsafe { self.tile(part, first, count) });
                     tile += 1;
                 }
-                let channel = first_channel + self.thread;
-                if self.thread < Self::TILE.channels() && channel < shape.out_channels {
+                let channel = part.channel + self.thread;
+                if self.thread < Self::TILE.channels() && channel < self.out_channels() {
+                    let channel = part.group * self.out_channels() + channel;
                     let at =
                         (item.batch as u64 * shape.out_channels as u64 + channel as u64) * work.slices + item.slice;
                     let s = self.parameters.scale;
@@ -200,19 +273,44 @@ pub mod device {
             }
         }
 
-        /// The moments of unscaled z over `count` positions from `first`, of channel `first_channel + thread`
+        /// P.
+        #[inline(always)]
+        fn positions(&self) -> u64 {
+            if OPTIONS { self.parameters.options.positions() } else { self.parameters.shape.positions() }
+        }
+
+        #[inline(always)]
+        fn groups(&self) -> u32 {
+            if OPTIONS { self.parameters.options.groups } else { 1 }
+        }
+
+        /// Input channels of a group.
+        #[inline(always)]
+        fn in_channels(&self) -> u32 {
+            let all = self.parameters.shape.in_channels;
+            if OPTIONS { div_rem(all as u64, self.groups() as u64).0 as u32 } else { all }
+        }
+
+        /// Output channels of a group.
+        #[inline(always)]
+        fn out_channels(&self) -> u32 {
+            let all = self.parameters.shape.out_channels;
+            if OPTIONS { div_rem(all as u64, self.groups() as u64).0 as u32 } else { all }
+        }
+
+        /// The moments of unscaled z over `count` positions from `first`, of channel `part.channel + thread` of the group
         /// (meaningful in the first `TILE.channels()` threads).
         #[inline(always)]
-        unsafe fn tile(&self, batch: u32, first_channel: u32, first: u64, count: u32) -> Moments {
+        unsafe fn tile(&self, part: Part, first: u64, count: u32) -> Moments {
             let shape = &self.parameters.shape;
-            let steps = shape.depth().div_ceil(STEP as u64);
+            let steps = (self.in_channels() as u64 * shape.taps() as u64).div_ceil(STEP as u64);
             let mut gather = self.gather(first);
             let mut z = [[A::default(); POSITION_MICRO as usize]; MICRO];
             let mut sums = [0f64; 4];
 
             sync_threads(); // the previous tile's epilogue has read its sums
             // SAFETY: `bring` checks every index; nobody reads the stage before the next barrier.
-            unsafe { self.put(0, &self.bring(&mut gather, batch, first_channel)) };
+            unsafe { self.put(0, &self.bring(&mut gather, part)) };
             sync_threads();
             let mut step = 0;
             while step < steps {
@@ -221,7 +319,7 @@ pub mod device {
                 let mut next = InFlight { x: [A::default(); 8], w: [A::default(); 4] };
                 if more {
                     // SAFETY: `bring` checks every index.
-                    next = unsafe { self.bring(&mut gather, batch, first_channel) };
+                    next = unsafe { self.bring(&mut gather, part) };
                 }
                 // SAFETY: the stage was written before the last barrier.
                 unsafe { self.multiply(stage, &mut z, &mut sums) };
@@ -241,33 +339,57 @@ pub mod device {
         #[inline(always)]
         fn gather(&self, first: u64) -> Gather {
             let shape = &self.parameters.shape;
-            let position = OutputPosition::new(first + (self.thread % POSITIONS) as u64, shape);
+            let p = first + (self.thread % POSITIONS) as u64;
+            let position = if OPTIONS {
+                // Past the last position nothing is met: all differences wrap.
+                let coordinate = self.parameters.options.position(p).unwrap_or([u32::MAX; 3]);
+                OutputPosition { coordinate, offset: 0 }
+            } else {
+                OutputPosition::new(p, shape)
+            };
             let mut cursor = TapCursor::START;
             cursor.advance(self.warp * 32 / POSITIONS, shape);
             let (channel, tap) = div_rem((self.thread % STEP) as u64, shape.taps() as u64);
             Gather { position, cursor, channel: channel as u32, tap: tap as u32 }
         }
 
+        /// The place of the X of `gather`, in elements of the input.
+        #[inline(always)]
+        fn source(&self, gather: &Gather, part: Part) -> Option<u64> {
+            let (parameters, shape, cursor) = (self.parameters, &self.parameters.shape, &gather.cursor);
+            if cursor.channel >= self.in_channels() {
+                return None;
+            }
+            if OPTIONS {
+                let channel = part.group * self.in_channels() + cursor.channel;
+                let volume = part.batch as u64 * shape.in_channels as u64 + channel as u64;
+                let element = parameters.options.source(gather.position.coordinate, cursor.tap, shape.input)?;
+                return Some(volume * shape.volume() + element);
+            }
+            let image = (part.batch as u64 * shape.in_channels as u64 * shape.volume()) as i64;
+            let met = gather.position.meets(cursor.tap, shape);
+            if met { Some((image + gather.position.offset + cursor.delta) as u64) } else { None }
+        }
+
         /// Reads one step's values of X and W into registers, 0 where there are none, and moves on.
         #[inline(always)]
-        unsafe fn bring(&self, gather: &mut Gather, batch: u32, first_channel: u32) -> InFlight<A> {
+        unsafe fn bring(&self, gather: &mut Gather, part: Part) -> InFlight<A> {
             let (parameters, shape) = (self.parameters, &self.parameters.shape);
             let mut flight = InFlight { x: [A::default(); 8], w: [A::default(); 4] };
-            let image = (batch as u64 * shape.in_channels as u64 * shape.volume()) as i64;
             unroll!(i < Self::TILE.position_loads() as usize, {
-                if gather.cursor.channel < shape.in_channels && gather.position.meets(gather.cursor.tap, shape) {
-                    let at = (image + gather.position.offset + gather.cursor.delta) as u64;
-                    // SAFETY: ci < Cin and p − k inside the volume, so at < B·Cin·V.
+                if let Some(at) = self.source(gather, part) {
+                    // SAFETY: ci < Cin and an element of the volume, so at < B·Cin·V.
                     flight.x[i] = A::from_f64(unsafe { parameters.input.load(at) }.to_f64());
                 }
                 gather.cursor.advance(Self::TILE.rows_at_once(), shape);
             });
             let taps = shape.taps();
             unroll!(i < Self::TILE.channel_loads() as usize, {
-                let channel = first_channel + self.thread / STEP + i as u32 * (Self::TILE.threads() / STEP);
-                if gather.channel < shape.in_channels && channel < shape.out_channels {
-                    let row = gather.channel as u64 * shape.out_channels as u64 + channel as u64;
-                    // SAFETY: ci < Cin, c < Cout, tap < taps, so the index is below Cin·Cout·taps.
+                let channel = part.channel + self.thread / STEP + i as u32 * (Self::TILE.threads() / STEP);
+                if gather.channel < self.in_channels() && channel < self.out_channels() {
+                    let row = part.group * self.in_channels() + gather.channel;
+                    let row = row as u64 * self.out_channels() as u64 + channel as u64;
+                    // SAFETY: ci < Cin, c < Cout/groups, tap < taps, so the index is below Cin·Cout/groups·taps.
                     flight.w[i] =
                         A::from_f64(unsafe { parameters.kernel.load(row * taps as u64 + gather.tap as u64) }.to_f64());
                 }

@@ -36,13 +36,19 @@ macro_rules! entry {
 }
 
 /// All kernels.
-pub const ENTRIES: [Entry; 22] = [
+pub const ENTRIES: [Entry; 28] = [
     entry!(FORM_F32_WIDE.spec, conv_transpose_moments_f32_wide, ConvTransposeMoments<f32>),
     entry!(FORM_F32_NARROW.spec, conv_transpose_moments_f32_narrow, ConvTransposeMoments<f32>),
     entry!(FORM_F32_STRICT_WIDE.spec, conv_transpose_moments_f32_strict_wide, ConvTransposeMoments<f32>),
     entry!(FORM_F32_STRICT_NARROW.spec, conv_transpose_moments_f32_strict_narrow, ConvTransposeMoments<f32>),
     entry!(FORM_F64_WIDE.spec, conv_transpose_moments_f64_wide, ConvTransposeMoments<f64>),
     entry!(FORM_F64_NARROW.spec, conv_transpose_moments_f64_narrow, ConvTransposeMoments<f64>),
+    entry!(FORMS[6].spec, conv_transpose_moments_options_f32_wide, ConvTransposeMoments<f32>),
+    entry!(FORMS[7].spec, conv_transpose_moments_options_f32_narrow, ConvTransposeMoments<f32>),
+    entry!(FORMS[8].spec, conv_transpose_moments_options_f32_strict_wide, ConvTransposeMoments<f32>),
+    entry!(FORMS[9].spec, conv_transpose_moments_options_f32_strict_narrow, ConvTransposeMoments<f32>),
+    entry!(FORMS[10].spec, conv_transpose_moments_options_f64_wide, ConvTransposeMoments<f64>),
+    entry!(FORMS[11].spec, conv_transpose_moments_options_f64_narrow, ConvTransposeMoments<f64>),
     entry!(batch_norm_reduce::SPEC, batch_norm_reduce::device::batch_norm_reduce, batch_norm_reduce::BatchNormReduce),
     entry!(pool_finish::SPEC_F32, pool_finish_f32, pool_finish::PoolFinish<f32>),
     entry!(pool_finish::SPEC_F64, pool_finish_f64, pool_finish::PoolFinish<f64>),

@@ -20,6 +20,28 @@ pub fn problem((batch, channels, out_channels, [depth, height, width], [kd, kh, 
     builder.build().expect("a valid problem")
 }
 
+/// Problems with options of the convolution, one by one and together.
+///
+/// # Panics
+/// Where one is not valid.
+pub fn with_options(mode: Mode) -> Vec<Problem> {
+    let problem = |groups: usize, stride, padding, output_padding, dilation| {
+        let input = Shape5 { batch: 2, channels: 2 * groups, depth: 3, height: 4, width: 5 };
+        let kernel = KernelShape { in_channels: 2 * groups, out_channels: 3, depth: 2, height: 3, width: 3 };
+        let builder = Problem::builder(input, kernel).scale_factor(-1.5).eps(1e-4).mode(mode).running_statistics(true);
+        let builder = builder.stride(stride).padding(padding).output_padding(output_padding).dilation(dilation);
+        builder.groups(groups as i64).build().expect("a valid problem")
+    };
+    vec![
+        problem(1, [2, 1, 3], [0; 3], [0; 3], [1; 3]),
+        problem(1, [1; 3], [1, 0, 2], [0; 3], [1; 3]),
+        problem(1, [1; 3], [0; 3], [0; 3], [1, 2, 3]),
+        problem(3, [1; 3], [0; 3], [0; 3], [1; 3]),
+        problem(1, [3, 2, 4], [0; 3], [2, 1, 3], [1; 3]),
+        problem(50, [2, 3, 1], [1, 0, 2], [1, 2, 1], [3, 1, 2]),
+    ]
+}
+
 /// Training mode.
 pub fn train() -> Mode {
     Mode::Train { momentum: Momentum::Factor(0.25) }

@@ -4,7 +4,7 @@ use std::thread;
 
 use convt_bn_gap::draw::Draws;
 use convt_bn_gap::{Device, Error, KernelShape, Mode, Plan, PlanOptions, Problem, Shape5, Tensors};
-use convt_bn_gap_tests::agreement::{Shape, agrees, every_precision, problem, run, train};
+use convt_bn_gap_tests::agreement::{Shape, agrees, every_precision, problem, run, strict, train, with_options};
 use convt_bn_gap_tests::gpu;
 use proptest::prelude::*;
 
@@ -20,6 +20,18 @@ fn tiles_and_their_tails() {
     }
     for in_channels in [1, 7, 8, 9, 16, 17] {
         every_precision(&device, (2, in_channels, 6, [2, 3, 4], [1, 1, 1]), train(), in_channels as u64);
+    }
+}
+
+#[test]
+fn options_of_all_kinds() {
+    let Some(device) = gpu() else { return };
+    for (seed, problem) in with_options(train()).into_iter().chain(with_options(Mode::Eval)).enumerate() {
+        let draws = Draws::usual(&problem, seed as u64);
+        let tensors = draws.tensors::<f32>(&problem).unwrap();
+        agrees(&device, &problem, PlanOptions::default(), &tensors, 1e-5);
+        agrees(&device, &problem, strict(), &tensors, 1e-6);
+        agrees(&device, &problem, PlanOptions::default(), &draws.tensors::<f64>(&problem).unwrap(), 1e-11);
     }
 }
 

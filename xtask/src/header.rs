@@ -1,6 +1,7 @@
-//! `cargo xtask header [--check]`: host/src/capi.rs → host/include/convt_bn_gap.h, by cbindgen.
+//! `cargo xtask header [--check]`: host/src/capi.rs and what is below it → host/include/convt_bn_gap.h, by cbindgen.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -16,9 +17,9 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let (source, header) = (project::root()?.join("host/src/capi.rs"), project::root()?.join("host/include"));
+    let (root, header) = (project::root()?, project::root()?.join("host/include"));
     let path = header.join("convt_bn_gap.h");
-    let text = generate(&source)?;
+    let text = generate(&SOURCES.map(|source| root.join(source)))?;
     if !arguments.check {
         fs::create_dir_all(&header).with_context(|| format!("cannot make {}", header.display()))?;
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
@@ -26,14 +27,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if fs::read_to_string(&path).is_ok_and(|committed| committed == text) {
-        println!("host/include/convt_bn_gap.h belongs to host/src/capi.rs");
+        println!("host/include/convt_bn_gap.h belongs to host/src/capi");
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("host/include/convt_bn_gap.h is not what host/src/capi.rs gives: run `cargo xtask header`");
+    eprintln!("host/include/convt_bn_gap.h is not what host/src/capi gives: run `cargo xtask header`");
     Ok(ExitCode::FAILURE)
 }
 
-fn generate(source: &std::path::Path) -> Result<String> {
+/// The files of the C ABI, in the header's order.
+const SOURCES: [&str; 4] =
+    ["host/src/capi.rs", "host/src/capi/formats.rs", "host/src/capi/options.rs", "host/src/capi/plan.rs"];
+
+fn generate(sources: &[PathBuf]) -> Result<String> {
     let config = cbindgen::Config {
         language: cbindgen::Language::C,
         cpp_compat: true,
@@ -43,12 +48,13 @@ fn generate(source: &std::path::Path) -> Result<String> {
         documentation_style: cbindgen::DocumentationStyle::C99,
         ..cbindgen::Config::default()
     };
-    let bindings = cbindgen::Builder::new().with_src(source).with_config(config).generate()?;
+    let builder = sources.iter().fold(cbindgen::Builder::new(), |builder, source| builder.with_src(source));
+    let bindings = builder.with_config(config).generate()?;
     let mut text = Vec::new();
     bindings.write(&mut text);
     Ok(String::from_utf8(text)?)
 }
 
 const HEADER: &str = "\
-// ConvTranspose3d, scale, BatchNorm3d and global average pooling as one fused operation on a CUDA device.
-// Made from host/src/capi.rs by `cargo xtask header`.";
+// ConvTranspose3d, scale, BatchNorm3d and global average pooling as one fused operation.
+// Made from host/src/capi by `cargo xtask header`.";

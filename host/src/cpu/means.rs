@@ -1,17 +1,19 @@
 //! Means of the convolution, without the convolution.
 //!
 //! ```text
-//! m[b,c] = (1/P) Σ_ci Sx[b,ci]·Sw[ci,c]        Sx = Σ x over space, Sw = Σ w over taps; no bias here
+//! m[b,c] = (1/P) Σ_ci Sx[b,ci]·Sw[ci,c]        Sx = Σ x over space, Sw = Σ w over taps; ci in c's group; no bias here
 //! ```
-//! With stride 1 and no padding every input element meets every tap exactly once.
+//! Without padding every input element meets every tap exactly once, whatever stride, dilation and output padding are. Where
+//! padding cuts some of them off, a row is a channel and one of the [`Boxes`] in place of a channel.
 //! What outputs need is m − μ, which may be 1e-4 of m: Sx is centred over the batch first, so that the
 //! common mean cancels exactly instead of numerically, and equal samples deviate by exactly 0.
 
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array1, Array2, Axis, Zip};
+use ndarray::{Array1, Array2, ArrayView2, Axis, Zip, s};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::boxes::Boxes;
 use super::{Operands, matrix, nonfinite};
 use crate::Error;
 use crate::element::Element;
@@ -23,30 +25,37 @@ const RUN: usize = 1024;
 
 /// Sx and Sw.
 pub(super) struct Sums {
-    /// (B, Cin), over space.
+    /// (B, rows), over the boxes of space.
     pub x: Array2<f64>,
     /// max |x| of each input channel; NaN and infinity count as nothing.
     pub largest: Vec<f64>,
     /// Σ x² of each input channel.
     pub squares: Array1<f64>,
-    /// (Cin, Cout), over taps.
+    /// (rows, Cout / groups), over the taps of a class.
     pub w: Array2<f64>,
-    /// Σ w² over taps, (Cin, Cout).
+    /// Σ w² over taps, (Cin, Cout / groups).
     pub w_squares: Array2<f64>,
 }
 
 impl Sums {
     pub fn of<T: Element>(operands: &Operands<'_, T>) -> Result<Sums, Error> {
         let problem = operands.problem;
-        let (batch, ci, co) = (problem.batch(), problem.in_channels(), problem.out_channels());
+        let (batch, ci, co) = (problem.batch(), problem.in_channels(), problem.group_out_channels());
+        let boxes = Boxes::of(problem)?;
         let x = rows_summed(&operands.x, problem.input_volume())?;
         let w = rows_summed(&operands.w, problem.taps())?;
         let channel = |i: usize| x[i..].iter().step_by(ci);
         Ok(Sums {
             largest: (0..ci).map(|i| channel(i).fold(0.0, |max: f64, row| max.max(row.largest))).collect(),
             squares: (0..ci).map(|i| channel(i).map(|row| row.squares).sum()).collect(),
-            x: memory::in_shape(ndarray::Dim([batch, ci]), x.iter().map(|row| row.sum).collect()),
-            w: memory::in_shape(ndarray::Dim([ci, co]), w.iter().map(|row| row.sum).collect()),
+            x: match boxes.is_whole(problem) {
+                true => memory::in_shape(ndarray::Dim([batch, ci]), x.iter().map(|row| row.sum).collect()),
+                false => boxes.sums_of_input(operands)?,
+            },
+            w: match boxes.is_whole(problem) {
+                true => memory::in_shape(ndarray::Dim([ci, co]), w.iter().map(|row| row.sum).collect()),
+                false => boxes.sums_of_kernel(operands)?,
+            },
             w_squares: memory::in_shape(ndarray::Dim([ci, co]), w.iter().map(|row| row.squares).collect()),
         })
     }
@@ -56,7 +65,9 @@ impl Sums {
     /// whose taps are 0 is exact.
     pub fn cancelled(&self, of_inputs: &Array1<f64>, energies: &[f64]) -> f64 {
         let of_channel = |(&energy, &apart): (&f64, &f64)| if apart > 0.0 { apart / energy.max(0.0) } else { 0.0 };
-        energies.iter().zip(&of_inputs.dot(&self.w_squares)).map(of_channel).fold(0.0, f64::max)
+        let mut apart = Array2::zeros((1, energies.len()));
+        add_by_groups(1.0, of_inputs.view().insert_axis(Axis(0)), &self.w_squares, &mut apart);
+        energies.iter().zip(&apart).map(of_channel).fold(0.0, f64::max)
     }
 
     /// Whether every sum is finite; then every element is.
@@ -80,8 +91,12 @@ impl CentredMeans {
         let mut centred = matrix("centred sums", sums.x.nrows(), sums.x.ncols(), 0.0)?;
         let mean_x = centre(&sums.x, &mut centred);
         let p = operands.problem.positions() as f64;
-        let mut mean = mean_x.dot(&sums.w) / p;
-        let deviation = product(operands.problem, &centred, &sums.w)?;
+        let channels = operands.problem.out_channels();
+        let mut mean = matrix("means", 1, channels, 0.0)?;
+        add_by_groups(1.0 / p, mean_x.view().insert_axis(Axis(0)), &sums.w, &mut mean);
+        let mut mean = mean.remove_axis(Axis(0));
+        let mut deviation = matrix("means", centred.nrows(), channels, 0.0)?;
+        add_by_groups(1.0 / p, centred.view(), &sums.w, &mut deviation);
         if !sums.all_finite() {
             let samples = sample_means(operands, sums)?;
             for (mean, samples) in mean.iter_mut().zip(samples.axis_iter(Axis(1))) {
@@ -96,7 +111,9 @@ impl CentredMeans {
 
 /// m[b,c] as it stands, (B, Cout), non-finite where the definition is.
 pub(super) fn sample_means<T: Element>(operands: &Operands<'_, T>, sums: &Sums) -> Result<Array2<f64>, Error> {
-    let mut means = product(operands.problem, &sums.x, &sums.w)?;
+    let problem = operands.problem;
+    let mut means = matrix("means", problem.batch(), problem.out_channels(), 0.0)?;
+    add_by_groups(1.0 / problem.positions() as f64, sums.x.view(), &sums.w, &mut means);
     if !sums.all_finite() {
         nonfinite::correct(operands, &mut means)?;
     }
@@ -105,15 +122,21 @@ pub(super) fn sample_means<T: Element>(operands: &Operands<'_, T>, sums: &Sums) 
 
 /// Bytes: sums, centred sums, deviations, and the outputs they lead to.
 pub(super) fn workspace_bytes(problem: &Problem) -> u64 {
-    let (batch, ci, co) = (problem.batch(), problem.in_channels(), problem.out_channels());
-    (2 * (batch * ci) as u64 + (ci * co) as u64 + (batch * co) as u64).saturating_mul(8)
+    let (batch, ci, co) = (problem.batch(), problem.in_channels(), problem.group_out_channels());
+    let rows = (ci as u64).saturating_mul(Boxes::most(problem) as u64);
+    let of_rows = rows.saturating_mul(2 * batch as u64 + co as u64);
+    of_rows.saturating_add((batch * problem.out_channels()) as u64).saturating_mul(8)
 }
 
-/// (1/P)·x·w.
-fn product(problem: &Problem, x: &Array2<f64>, w: &Array2<f64>) -> Result<Array2<f64>, Error> {
-    let mut means = matrix("means", x.nrows(), w.ncols(), 0.0)?;
-    general_mat_mul(1.0 / problem.positions() as f64, x, w, 0.0, &mut means);
-    Ok(means)
+/// products += factor·x·w, group by group: (.., Cout) of x (.., Cin·boxes) and w (Cin·boxes, Cout / groups).
+fn add_by_groups(factor: f64, x: ArrayView2<'_, f64>, w: &Array2<f64>, products: &mut Array2<f64>) {
+    let groups = products.ncols() / w.ncols();
+    let rows = w.nrows() / groups;
+    for (group, mut products) in products.axis_chunks_iter_mut(Axis(1), w.ncols()).enumerate() {
+        let of_group = group * rows..(group + 1) * rows;
+        let (x, w) = (x.slice(s![.., of_group.clone()]), w.slice(s![of_group, ..]));
+        general_mat_mul(factor, &x, &w, 1.0, &mut products);
+    }
 }
 
 /// Writes `x` less its mean row into `centred`, and returns that mean. The first row is taken off before
@@ -132,8 +155,8 @@ fn centre(x: &Array2<f64>, centred: &mut Array2<f64>) -> Array1<f64> {
 
 /// What is known of a row of values.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-struct RowSums {
-    sum: f64,
+pub(super) struct RowSums {
+    pub sum: f64,
     squares: f64,
     largest: f64,
 }
@@ -170,7 +193,7 @@ impl<T: Element> WithSimd for Rows<'_, T> {
 /// Pairwise over runs, 16 accumulators in a run: the error grows with the logarithm of the length. Squares and the largest
 /// magnitude beside it.
 #[inline(always)]
-fn sum<T: Element>(values: &[T]) -> RowSums {
+pub(super) fn sum<T: Element>(values: &[T]) -> RowSums {
     let (mut partial, mut total) = ([0.0; usize::BITS as usize], RowSums::default());
     // Runs are added like bits to a counter: a carry joins two sums over equally many.
     for (run, values) in values.chunks(RUN).enumerate() {

@@ -9,6 +9,7 @@ use ndarray::Array2;
 use rayon::prelude::*;
 
 use super::Operands;
+use super::boxes::Boxes;
 use crate::Error;
 use crate::element::Element;
 use crate::memory;
@@ -35,12 +36,15 @@ fn kind(value: f64) -> Kinds {
 /// Means whose elements are all finite stay as they are, even if their sums overflowed.
 pub(super) fn correct<T: Element>(operands: &Operands<'_, T>, means: &mut Array2<f64>) -> Result<(), Error> {
     let problem = operands.problem;
-    let (ci, co) = (problem.in_channels(), problem.out_channels());
-    let x = kinds_of_rows(&operands.x, problem.input_volume())?;
-    let w = kinds_of_rows(&operands.w, problem.taps())?;
+    let (boxes, channels) = (Boxes::of(problem)?, problem.group_out_channels());
+    let x = kinds_of_input(operands, &boxes)?;
+    let w = kinds_of_kernel(operands, &boxes)?;
+    let (all, of_group) = (problem.in_channels() * boxes.count(), problem.group_in_channels() * boxes.count());
     let table = Table::new();
     for ((b, c), mean) in means.indexed_iter_mut() {
-        let pairs = || (0..ci).map(|i| (x[b * ci + i], w[i * co + c]));
+        let (group, c) = (c / channels, c % channels);
+        let rows = group * of_group..(group + 1) * of_group;
+        let pairs = || rows.clone().map(|row| (x[b * all + row], w[row * channels + c]));
         if pairs().any(|(x, w)| (x | w) & NON_FINITE != 0) {
             *mean = pairs().map(|(x, w)| table.sum_of_products(x, w)).sum();
         }
@@ -48,10 +52,33 @@ pub(super) fn correct<T: Element>(operands: &Operands<'_, T>, means: &mut Array2
     Ok(())
 }
 
-fn kinds_of_rows<T: Element>(values: &[T], len: usize) -> Result<Vec<Kinds>, Error> {
-    let mut kinds = memory::try_with_capacity("kinds of elements", values.len() / len)?;
-    let of_row = |row: &[T]| row.iter().fold(0, |kinds, value| kinds | kind(value.to_f64()));
-    values.par_chunks_exact(len).map(of_row).collect_into_vec(&mut kinds);
+/// Of the elements of each box, (B, Cin·boxes).
+fn kinds_of_input<T: Element>(operands: &Operands<'_, T>, boxes: &Boxes) -> Result<Vec<Kinds>, Error> {
+    let (problem, extents) = (operands.problem, operands.problem.input().spatial());
+    let rows = problem.batch() * problem.in_channels();
+    let mut kinds = memory::try_filled("kinds of elements", rows * boxes.count(), 0)?;
+    let volumes = operands.x.par_chunks_exact(problem.input_volume());
+    kinds.par_chunks_exact_mut(boxes.count().max(1)).zip(volumes).for_each(|(kinds, volume)| {
+        for (kinds, elements) in kinds.iter_mut().zip(boxes.elements(volume, extents)) {
+            *kinds = elements.fold(0, |kinds, value| kinds | kind(value.to_f64()));
+        }
+    });
+    Ok(kinds)
+}
+
+/// Of the taps of each class, (Cin·boxes, channels of a group).
+fn kinds_of_kernel<T: Element>(operands: &Operands<'_, T>, boxes: &Boxes) -> Result<Vec<Kinds>, Error> {
+    let (classes, channels) = (boxes.of_taps()?, operands.problem.group_out_channels());
+    let rows = operands.problem.in_channels() * boxes.count();
+    let mut kinds = memory::try_filled("kinds of taps", rows * channels, 0)?;
+    for (row, taps) in operands.w.chunks_exact(classes.len()).enumerate() {
+        let (i, c) = (row / channels, row % channels);
+        for (tap, class) in taps.iter().zip(&classes) {
+            if let Some(class) = class {
+                kinds[(i * boxes.count() + class) * channels + c] |= kind(tap.to_f64());
+            }
+        }
+    }
     Ok(kinds)
 }
 

@@ -17,7 +17,7 @@ const WAYS: [Way; 2] = [
 ];
 
 fn run<T: Element>(problem: &Problem, inputs: &Inputs<'_, T>, way: Way) -> Result<Outputs<T>, Error> {
-    super::run(problem, inputs, way, Watch::default()).map(|(outputs, _)| outputs)
+    super::run(problem, inputs, way, Watch::default()).map(|(outputs, _)| outputs.rounded())
 }
 
 /// B, Cin, Cout, D, H, W, Kd, Kh, Kw.
@@ -114,6 +114,30 @@ proptest! {
         draws.bn_weight = draws.bn_weight.filter(|_| given[2]);
         draws.bn_bias = draws.bn_bias.filter(|_| given[3]);
         assert_agree(&problem, &draws.tensors(&problem).unwrap());
+    }
+
+    /// Every option in every combination, by convolution.
+    #[test]
+    fn any_options(
+        sizes in [1usize..4, 1..4, 1..4, 1..5, 1..5, 1..7, 1..5, 1..5, 1..5],
+        stride in [1i64..4, 1..4, 1..6], padding in prop_oneof![Just([0; 3]), [0i64..4, 0..4, 0..4]], dilation in [1i64..4, 1..4, 1..6],
+        output_padding in [0i64..3, 0..3, 0..5], groups in 1usize..4,
+        eval in any::<bool>(), seed in any::<u64>(),
+    ) {
+        let [b, ci, co, d, h, w, kd, kh, kw] = sizes;
+        let most = |axis: usize| stride[axis].max(dilation[axis]) - 1;
+        let output_padding = [0, 1, 2].map(|axis| output_padding[axis].min(most(axis)));
+        let builder = builder([b, ci * groups, co, d, h, w, kd, kh, kw]).groups(groups as i64);
+        let builder = builder.stride(stride).padding(padding).output_padding(output_padding).dilation(dilation);
+        let built = builder.mode(if eval { Mode::Eval } else { Mode::default() }).build();
+        prop_assume!(built.is_ok());
+        let problem = built.unwrap();
+        let tensors = Draws::usual(&problem, seed).tensors(&problem).unwrap();
+        let expected = definition(&problem, &tensors);
+        assert_agrees(&problem, &tensors, &expected, WAYS[1]);
+        if spectral_eligible(&problem).is_ok() {
+            assert_agrees(&problem, &tensors, &expected, WAYS[0]);
+        }
     }
 
     /// Lines cut anywhere by the blocks of columns.
@@ -302,6 +326,89 @@ fn values_at_the_ends_of_the_range() {
         let found = run(&problem, &tensors.as_inputs(), way).unwrap();
         assert_eq!(found.output, expected.output, "{of_input} {of_kernel}");
     }
+}
+
+/// Blocks of channels and columns, groups of more than one block, phases of unequal lengths.
+#[test]
+fn options_that_cross_every_block_boundary() {
+    type Triple = [i64; 3];
+    let cases: [(Sizes, Triple, Triple, Triple, Triple, i64); 10] = [
+        ([3, 20, 6, 5, 4, 6, 3, 3, 3], [2, 1, 3], [0; 3], [1, 1, 2], [1, 2, 2], 2),
+        ([2, 17, 3, 6, 7, 8, 3, 2, 5], [2, 2, 2], [0; 3], [0; 3], [4, 1, 6], 1),
+        ([2, 4, 300, 1, 2, 3, 1, 2, 2], [1, 2, 1], [0, 1, 1], [0, 1, 0], [1; 3], 2),
+        ([3, 2, 3, 1, 2, 337, 1, 2, 8], [1, 1, 3], [0, 1, 9], [0, 0, 2], [1, 2, 1], 1),
+        ([2, 40, 3, 2, 3, 2, 2, 3, 3], [2, 1, 3], [1, 1, 0], [1, 0, 2], [1, 2, 2], 1),
+        ([1, 64, 1, 3, 4, 5, 3, 3, 3], [2; 3], [1; 3], [1; 3], [1; 3], 64),
+        ([1, 6, 2, 4, 4, 600, 1, 3, 5], [1, 1, 4], [0, 1, 3], [0, 0, 1], [1, 1, 6], 3),
+        ([4, 2, 2, 1, 1, 3, 1, 1, 3], [1, 1, 1000], [0; 3], [0, 0, 999], [1; 3], 1),
+        ([2, 2, 2, 1, 1, 2, 1, 1, 2], [1; 3], [0; 3], [0; 3], [1, 1, 3000], 1),
+        ([2, 1, 1, 1, 1, 2, 1, 1, 2], [1, 1, i64::MAX / 4], [0, 0, i64::MAX / 4], [0, 0, 7], [1, 1, i64::MAX / 4], 1),
+    ];
+    for (sizes, stride, padding, output_padding, dilation, groups) in cases {
+        let builder = builder(sizes).stride(stride).padding(padding).output_padding(output_padding).dilation(dilation);
+        let problem = builder.groups(groups).build().unwrap();
+        let tensors = draw(&problem);
+        let expected = definition(&problem, &tensors);
+        assert_agrees(&problem, &tensors, &expected, WAYS[1]);
+        match spectral_eligible(&problem) {
+            Ok(()) => assert_agrees(&problem, &tensors, &expected, WAYS[0]),
+            Err(refused) => assert!(refused.to_string().contains("= spectral with padding = "), "{refused}"),
+        }
+    }
+}
+
+/// NaN and infinity come out in the channels of their group alone, and not at all where padding cuts them off.
+#[test]
+fn what_is_not_finite_stays_in_its_group_and_may_be_cut_off() {
+    let problem = builder([2, 4, 2, 1, 1, 5, 1, 1, 1]).groups(2).padding([0, 0, 1]).build().unwrap();
+    for (element, value) in [([0, 1, 0, 0, 2], f64::NAN), ([1, 0, 0, 0, 1], f64::INFINITY)] {
+        for kernel in [1.0, f64::INFINITY] {
+            let mut tensors: Tensors<f64> = draw(&problem);
+            tensors.input[element] = value;
+            // The ends are cut off: nothing meets them.
+            tensors.input[[1, 2, 0, 0, 0]] = f64::NAN;
+            tensors.input[[0, 3, 0, 0, 4]] = f64::NEG_INFINITY;
+            tensors.kernel[[1, 1, 0, 0, 0]] *= kernel;
+            let expected = definition(&problem, &tensors);
+            let found = run(&problem, &tensors.as_inputs(), WAYS[1]).unwrap();
+            for ((b, c, ..), value) in found.output.indexed_iter() {
+                assert_eq!(value.is_nan(), c < 2, "{b} {c}");
+                assert_eq!(value.is_nan(), expected.output[[b, c, 0, 0, 0]].is_nan(), "{b} {c}");
+            }
+            let eval =
+                builder([2, 4, 2, 1, 1, 5, 1, 1, 1]).groups(2).padding([0, 0, 1]).mode(Mode::Eval).build().unwrap();
+            let (expected, found) = (definition(&eval, &tensors), run(&eval, &tensors.as_inputs(), WAYS[1]).unwrap());
+            for (found, expected) in found.output.iter().zip(&expected.output) {
+                let same = found == expected || (found.is_nan() && expected.is_nan());
+                assert!(same || (found - expected).abs() < 1e-12, "{found} {expected}");
+            }
+        }
+    }
+}
+
+/// Before there are tensors any sizes may be asked about: the answer comes at once, and is a refusal with its numbers.
+#[test]
+fn absurd_options_are_judged_at_once() {
+    let facts = crate::Device::cpu().facts();
+    let refusal = |builder: ProblemBuilder| {
+        let problem = builder.build().unwrap();
+        crate::plan::design(&problem, &facts, DType::F32, crate::PlanOptions::default()).unwrap_err().to_string()
+    };
+    let huge = || builder([2, 1, 1, 1, 1, 1, 1, 1, 1 << 40]);
+    assert!(refusal(huge()).contains("needs"), "{}", refusal(huge()));
+    assert!(refusal(huge().padding([0, 0, 1 << 38])).contains("needs"));
+    let found = refusal(huge().stride([1, 1, 1 << 30]));
+    assert_eq!(
+        found,
+        "stride = 1073741824 over 1099511627776 taps is not supported on the cpu device; the lesser of the two may be at most 2^20"
+    );
+    // Many phases of all axes: not taken apart, but convolved.
+    let many = builder([2, 1, 1, 1, 1, 1, 30, 30, 30]).stride([30; 3]).build().unwrap();
+    assert_eq!(
+        spectral_eligible(&many).unwrap_err().to_string(),
+        "algorithm = spectral with stride = 30,30,30 is not supported on the cpu device; direct and reference are"
+    );
+    assert!(workspace_bytes(&many, DType::F32, WAYS[1], 2) > 0);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Launching [`kernel_gpu::conv_transpose_moments`].
 
 use cuda_std::Scalar;
+use kernel_gpu::conv_shape::ConvOptions;
 use kernel_gpu::conv_transpose_moments::{ConvTransposeMoments, FORMS};
 use kernel_gpu::tile::POSITIONS;
 
@@ -25,8 +26,11 @@ pub(super) unsafe fn launch<T: Scalar>(
 ) -> Result<(), CudaError> {
     let (tile, work) = (FORMS[form].tile, &parameters.work);
     // What the kernel takes from `work` must be this tile's division of this shape: else it would read past the stages.
-    debug_assert_eq!(work.position_tiles, parameters.shape.positions().div_ceil(u64::from(POSITIONS)));
-    debug_assert_eq!(work.channel_tiles, parameters.shape.out_channels.div_ceil(tile.channels()));
+    let (shape, options) = (&parameters.shape, &parameters.options);
+    debug_assert_eq!(work.position_tiles, options.positions().div_ceil(u64::from(POSITIONS)));
+    debug_assert!(FORMS[form].options || *options == ConvOptions::none(shape));
+    let tiles = (shape.out_channels / options.groups.max(1)).div_ceil(tile.channels());
+    debug_assert_eq!(work.channel_tiles, tiles * options.groups);
     let blocks = u32::try_from(work.items()).unwrap_or(u32::MAX).min(i32::MAX as u32);
     let kernel = device.kernels().conv_transpose_moments::<T>(form);
     // SAFETY: the caller's promise on memory; `shape` and `work` come from one recipe, made for this form.

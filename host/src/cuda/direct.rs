@@ -76,7 +76,7 @@ impl Direct {
     /// them or this until the stream has passed this point.
     pub(super) unsafe fn launch<T: Element>(&mut self, target: &Target<'_>, after: After<'_>) -> Result<(), CudaError> {
         let Target { problem, tensors, device, stream, bound, branch: _ } = *target;
-        let positions = self.design.shape.positions();
+        let positions = self.design.options.positions();
         let parameters = ConvTransposeMoments::<T> {
             input: Global::from_address(tensors.input),
             kernel: Global::from_address(tensors.kernel),
@@ -85,6 +85,7 @@ impl Direct {
             scale: problem.scale_factor(),
             shape: self.design.shape,
             work: self.design.work,
+            options: self.design.options,
         };
         // SAFETY: input and kernel are the caller's promise; the slices have rows·slices elements (`new`).
         unsafe { conv_transpose_moments::launch(device, self.design.form, &parameters, stream, bound)? };

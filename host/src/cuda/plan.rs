@@ -172,6 +172,11 @@ impl<T: Element> CudaPlan<T> {
         unsafe { self.launch(tensors, stream, &bound, None) }
     }
 
+    /// Takes the same problem with another count of batches, for the launches that follow.
+    pub(crate) fn count_from(&mut self, problem: &Problem) {
+        self.problem.clone_from(problem);
+    }
+
     /// Refuses addresses that the device cannot reach, which would lose the context: plain host memory above all.
     ///
     /// # Errors

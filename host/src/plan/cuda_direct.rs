@@ -1,14 +1,14 @@
 //! The direct way on a GPU: which form of the kernel, and how the work is dealt to its blocks.
 //!
 //! ```text
-//! items      = B · channel tiles · slices       one block computes one item, see kernel_gpu::work
+//! items      = B · groups · channel tiles · slices       one block computes one item, see kernel_gpu::work
 //! workspace  = B·Cout·slices·16 (moments of the slices) + B·Cout·16 (of the rows) + Cout·16 (batch statistics) bytes
 //! ```
 //!
 //! Pure: the shape, the element type and the precision decide. The device does not, so every GPU computes the same bits
 //! with the same PTX.
 
-use kernel_gpu::conv_shape::{ConvShape, MAX_EXTENT};
+use kernel_gpu::conv_shape::{ConvOptions, ConvShape, MAX_EXTENT};
 use kernel_gpu::conv_transpose_moments::{
     FORM_F32_NARROW, FORM_F32_STRICT_NARROW, FORM_F32_STRICT_WIDE, FORM_F32_WIDE, FORM_F64_NARROW, FORM_F64_WIDE,
     FORMS, Form,
@@ -32,6 +32,8 @@ pub struct CudaDirect {
     pub form: usize,
     /// The extents, as the kernel takes them.
     pub shape: ConvShape,
+    /// What the convolution has beside.
+    pub options: ConvOptions,
     /// How the output is divided among blocks.
     pub work: Work,
 }
@@ -42,13 +44,16 @@ impl CudaDirect {
     /// # Errors
     /// [`Error::Unsupported`] where an extent is past what the kernels count in 32 bits.
     pub fn design(problem: &Problem, dtype: DType, precision: Precision) -> Result<Self, Error> {
-        let shape = conv_shape(problem)?;
+        let (shape, options) = (conv_shape(problem)?, conv_options(problem)?);
         let (wide, narrow) = forms(dtype, precision);
-        let form = if shape.out_channels > narrow.tile.channels() { wide } else { narrow };
-        let channel_tiles = shape.out_channels.div_ceil(form.tile.channels());
-        let work = Work::split(shape.positions(), u64::from(POSITIONS), channel_tiles, shape.batch, MAX_ITEMS);
+        let channels = shape.out_channels / options.groups.max(1);
+        let form = if channels > narrow.tile.channels() { wide } else { narrow };
+        let channel_tiles = channels.div_ceil(form.tile.channels()).saturating_mul(options.groups);
+        let work = Work::split(options.positions(), u64::from(POSITIONS), channel_tiles, shape.batch, MAX_ITEMS);
         let form = FORMS.iter().position(|f| f.spec.name == form.spec.name).unwrap_or(0);
-        Ok(Self { form, shape, work })
+        // The forms with options follow the others.
+        let form = if options == ConvOptions::none(&shape) { form } else { form + FORMS.len() / 2 };
+        Ok(Self { form, shape, options, work })
     }
 
     /// The compiled form.
@@ -69,7 +74,8 @@ impl CudaDirect {
 
     /// Multiplications and additions of the convolution as it is computed, padding of the tiles left out.
     pub fn flops(&self) -> u64 {
-        2u64.saturating_mul(self.rows()).saturating_mul(self.shape.positions()).saturating_mul(self.shape.depth())
+        let depth = self.shape.depth() / u64::from(self.options.groups.max(1));
+        2u64.saturating_mul(self.rows()).saturating_mul(self.options.positions()).saturating_mul(depth)
     }
 }
 
@@ -83,9 +89,36 @@ pub(super) fn conv_shape(problem: &Problem) -> Result<ConvShape, Error> {
     Ok(ConvShape {
         batch: extent("batch", x.batch)?,
         in_channels: extent("in_channels", x.channels)?,
-        out_channels: extent("out_channels", w.out_channels)?,
+        out_channels: extent("out_channels", problem.out_channels())?,
         input: [extent("depth", x.depth)?, extent("height", x.height)?, extent("width", x.width)?],
         kernel: [extent("kernel_d", w.depth)?, extent("kernel_h", w.height)?, extent("kernel_w", w.width)?],
+    })
+}
+
+/// What the convolution has beside its extents, as kernels take it.
+///
+/// # Errors
+/// As [`conv_shape`].
+fn conv_options(problem: &Problem) -> Result<ConvOptions, Error> {
+    let convolution = problem.convolution();
+    let three = |option, values: [i64; 3]| -> Result<[u32; 3], Error> {
+        let [d, h, w] = values.map(|value| usize::try_from(value).unwrap_or(usize::MAX));
+        Ok([extent(option, d)?, extent(option, h)?, extent(option, w)?])
+    };
+    let (x, w) = (problem.input().spatial(), problem.kernel().spatial());
+    let (stride, dilation) = (three("stride", convolution.stride)?, three("dilation", convolution.dilation)?);
+    for axis in 0..3 {
+        // Where the last element comes to by the last tap, before padding is cut off.
+        let reach = (x[axis] - 1).saturating_mul(stride[axis] as usize);
+        extent("output's extent", reach.saturating_add((w[axis] - 1).saturating_mul(dilation[axis] as usize)))?;
+    }
+    let [d, h, w] = problem.output_extents();
+    Ok(ConvOptions {
+        stride,
+        padding: three("padding", convolution.padding)?,
+        dilation,
+        output: [extent("output's depth", d)?, extent("output's height", h)?, extent("output's width", w)?],
+        groups: extent("groups", usize::try_from(convolution.groups).unwrap_or(usize::MAX))?,
     })
 }
 

@@ -10,6 +10,7 @@ use crate::cpu;
 use crate::element::DType;
 use crate::problem::Problem;
 use crate::reference;
+use crate::tensors;
 
 /// A way to compute the operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,13 +121,14 @@ impl CudaRecipe {
     /// Chooses a way: what is forced, or what is estimated to take less time.
     ///
     /// # Errors
-    /// As [`design`].
+    /// [`Error::NotYet`] for what no kernel computes, else as [`design`].
     pub fn design(
         problem: &Problem,
         facts: &DeviceFacts,
         dtype: DType,
         options: PlanOptions,
     ) -> Result<(Self, &'static str), Error> {
+        computed_on_cuda(dtype)?;
         let spectral = || CudaSpectral::design(problem, facts, dtype, options);
         let direct = CudaDirect::design(problem, dtype, options.precision)?;
         match options.algorithm {
@@ -173,6 +175,14 @@ impl CudaRecipe {
     }
 }
 
+/// What the kernels compute: f32 and f64.
+fn computed_on_cuda(dtype: DType) -> Result<(), Error> {
+    match dtype {
+        DType::F16 | DType::BF16 => Err(Error::NotYet { device: "cuda", option: "dtype", found: dtype.to_string() }),
+        _ => Ok(()),
+    }
+}
+
 /// The reason where there was no choice.
 const FORCED: &str = "forced";
 
@@ -184,6 +194,9 @@ const FORCED: &str = "forced";
 /// the workspace exceeds the memory there is.
 pub fn design(problem: &Problem, facts: &DeviceFacts, dtype: DType, options: PlanOptions) -> Result<Recipe, Error> {
     let eligible = eligible(facts.backend);
+    if facts.backend == Backend::Cpu {
+        cpu::check_phases(problem)?;
+    }
     let (algorithm, reason) = match options.algorithm {
         AlgorithmChoice::Force(forced) if eligible.algorithms.contains(&forced) => (forced, FORCED),
         AlgorithmChoice::Force(forced) => {
@@ -193,6 +206,9 @@ pub fn design(problem: &Problem, facts: &DeviceFacts, dtype: DType, options: Pla
                 device: facts.backend.to_string(),
                 supported: eligible.sentence,
             });
+        }
+        AlgorithmChoice::Auto if facts.backend == Backend::Cpu && cpu::spectral_eligible(problem).is_err() => {
+            (Algorithm::Direct, "direct: spectral cannot leave out what padding cuts off")
         }
         AlgorithmChoice::Auto if facts.backend == Backend::Cpu && problem.uses_batch_statistics() => {
             let seconds =
@@ -204,6 +220,9 @@ pub fn design(problem: &Problem, facts: &DeviceFacts, dtype: DType, options: Pla
         }
         AlgorithmChoice::Auto => (eligible.algorithms[0], eligible.preference),
     };
+    if (facts.backend, algorithm) == (Backend::Cpu, Algorithm::Spectral) {
+        cpu::spectral_eligible(problem)?;
+    }
     let (algorithm, reason, cuda) = match facts.backend {
         Backend::Cuda => {
             let (cuda, reason) = CudaRecipe::design(problem, facts, dtype, options)?;
@@ -220,7 +239,10 @@ pub fn design(problem: &Problem, facts: &DeviceFacts, dtype: DType, options: Pla
         }
         _ => {
             let way = cpu::Way { algorithm, precision: options.precision };
-            let of_cpu = || cpu::workspace_bytes(problem, dtype, way, facts.threads);
+            let of_cpu = || {
+                let widened = tensors::widened_bytes(problem, dtype);
+                cpu::workspace_bytes(problem, dtype, way, facts.threads).saturating_add(widened)
+            };
             cuda.map_or_else(of_cpu, |cuda| cuda.workspace_bytes())
         }
     };

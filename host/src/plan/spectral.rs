@@ -61,6 +61,8 @@ pub struct CudaSpectral {
 pub enum Ineligible {
     /// Elements other than f32.
     Elements(DType),
+    /// An option of the convolution that it does not know, and its value.
+    Option(&'static str),
     /// An axis too long for the twiddles' indices.
     Axis(u64),
     /// Too many (ci, b), or frequencies, to count in 32 bits.
@@ -79,6 +81,7 @@ impl Ineligible {
     pub(super) fn in_short(self) -> &'static str {
         match self {
             Self::Elements(_) => "direct: spectral computes f32 alone",
+            Self::Option(_) => "direct: spectral knows no options of the convolution",
             Self::Axis(_) | Self::Count(_) => "direct: spectral cannot count this many",
             Self::Workspace { .. } => "direct: spectral takes more workspace than is allowed",
         }
@@ -89,6 +92,7 @@ impl fmt::Display for Ineligible {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Elements(dtype) => write!(f, "it computes f32, and the elements are {dtype}"),
+            Self::Option(option) => write!(f, "it knows no {option}"),
             Self::Axis(extent) => write!(f, "an output axis of {extent} is past 2^23 - 1"),
             Self::Count(count) => write!(f, "{count} rows or frequencies are past 2^31 - 1"),
             Self::Workspace { needed, budget } => {
@@ -109,6 +113,9 @@ impl CudaSpectral {
         dtype: DType,
         options: PlanOptions,
     ) -> Result<CudaSpectral, Error> {
+        if let Some((option, _)) = problem.convolution().first_set() {
+            return Err(Error::Ineligible(Ineligible::Option(option)));
+        }
         let shape = with_roles(conv_shape(problem)?);
         let all_strict = options.precision == Precision::Strict || !rounding_averages(&shape);
         let spectrum = Spectrum { shape, all_strict: u32::from(all_strict) };

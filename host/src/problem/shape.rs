@@ -40,6 +40,16 @@ pub struct KernelShape {
 }
 
 impl Shape5 {
+    /// A batch of images, (B, Cin, H, W): depth is 1.
+    pub const fn image([batch, channels, height, width]: [usize; 4]) -> Shape5 {
+        Shape5 { batch, channels, depth: 1, height, width }
+    }
+
+    /// A batch of lines, (B, Cin, W): depth and height are 1.
+    pub const fn line([batch, channels, width]: [usize; 3]) -> Shape5 {
+        Shape5 { batch, channels, depth: 1, height: 1, width }
+    }
+
     /// All five extents, in storage order.
     pub const fn extents(&self) -> [usize; 5] {
         [self.batch, self.channels, self.depth, self.height, self.width]
@@ -52,6 +62,16 @@ impl Shape5 {
 }
 
 impl KernelShape {
+    /// A kernel for images, (Cin, Cout / groups, Kh, Kw): depth is 1.
+    pub const fn image([in_channels, out_channels, height, width]: [usize; 4]) -> KernelShape {
+        KernelShape { in_channels, out_channels, depth: 1, height, width }
+    }
+
+    /// A kernel for lines, (Cin, Cout / groups, Kw): depth and height are 1.
+    pub const fn line([in_channels, out_channels, width]: [usize; 3]) -> KernelShape {
+        KernelShape { in_channels, out_channels, depth: 1, height: 1, width }
+    }
+
     /// All five extents, in storage order.
     pub const fn extents(&self) -> [usize; 5] {
         [self.in_channels, self.out_channels, self.depth, self.height, self.width]
@@ -102,29 +122,34 @@ fn write_extents(f: &mut fmt::Formatter<'_>, extents: &[usize]) -> fmt::Result {
     f.pad(&text.join("x"))
 }
 
-/// The options of a transposed convolution, as given: nothing is checked yet.
+/// The options of a transposed convolution, per axis (depth, height, width).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ConvOptions {
+pub struct Convolution {
+    /// At least 1.
     pub stride: [i64; 3],
+    /// At least 0.
     pub padding: [i64; 3],
+    /// At least 0, and below the stride or the dilation.
     pub output_padding: [i64; 3],
+    /// At least 1.
     pub dilation: [i64; 3],
+    /// At least 1; divides Cin.
     pub groups: i64,
 }
 
-impl Default for ConvOptions {
-    fn default() -> ConvOptions {
-        ConvOptions { stride: [1; 3], padding: [0; 3], output_padding: [0; 3], dilation: [1; 3], groups: 1 }
+impl Default for Convolution {
+    fn default() -> Convolution {
+        Convolution { stride: [1; 3], padding: [0; 3], output_padding: [0; 3], dilation: [1; 3], groups: 1 }
     }
 }
 
-impl ConvOptions {
-    /// PyTorch's own rules, whether or not this library can compute the options.
+impl Convolution {
+    /// PyTorch's own rules.
     ///
     /// # Errors
     /// Whatever PyTorch would refuse: values below their minimum, an `output_padding` that is neither
     /// below the stride nor below the dilation, groups that do not divide Cin.
-    pub fn check(&self, kernel: &KernelShape) -> Result<(), ProblemError> {
+    pub(super) fn check(&self, kernel: &KernelShape) -> Result<(), ProblemError> {
         at_least("stride", 1, &self.stride)?;
         at_least("padding", 0, &self.padding)?;
         at_least("output_padding", 0, &self.output_padding)?;
@@ -147,7 +172,7 @@ impl ConvOptions {
     ///
     /// # Errors
     /// An extent below 1, or past what a `usize` holds.
-    pub fn output_extents(&self, input: &Shape5, kernel: &KernelShape) -> Result<[usize; 3], ProblemError> {
+    pub(super) fn output_extents(&self, input: &Shape5, kernel: &KernelShape) -> Result<[usize; 3], ProblemError> {
         let mut extents = [0; 3];
         for (i, axis) in AXES.into_iter().enumerate() {
             // Every factor is below 2⁶⁴, so each term is below 2¹²⁸: only the saturation could differ
@@ -169,27 +194,19 @@ impl ConvOptions {
         Ok(extents)
     }
 
-    /// What this library computes so far.
-    ///
-    /// # Errors
-    /// The first option that is not at its default, by name.
-    pub fn check_supported(&self) -> Result<(), ProblemError> {
-        let default = ConvOptions::default();
+    /// The first option, by name, that is not at its default; none where all are.
+    pub fn first_set(&self) -> Option<(&'static str, String)> {
+        let default = Convolution::default();
         let triples = [
             ("stride", self.stride, default.stride),
             ("padding", self.padding, default.padding),
             ("output_padding", self.output_padding, default.output_padding),
             ("dilation", self.dilation, default.dilation),
         ];
-        for (option, found, supported) in triples {
-            if found != supported {
-                return Err(unsupported(option, &found, &supported));
-            }
-        }
-        if self.groups != default.groups {
-            return Err(unsupported("groups", &[self.groups], &[default.groups]));
-        }
-        Ok(())
+        let list = |values: [i64; 3]| values.map(|value| value.to_string()).join(",");
+        let set = triples.into_iter().find(|(_, found, default)| found != default);
+        set.map(|(option, found, _)| (option, list(found)))
+            .or_else(|| (self.groups != default.groups).then(|| ("groups", self.groups.to_string())))
     }
 }
 
@@ -198,11 +215,6 @@ fn at_least(option: &'static str, minimum: i64, values: &[i64]) -> Result<(), Pr
         Some(&found) => Err(ProblemError::BelowMinimum { option, found, minimum }),
         None => Ok(()),
     }
-}
-
-fn unsupported(option: &'static str, found: &[i64], supported: &[i64]) -> ProblemError {
-    let list = |values: &[i64]| values.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
-    ProblemError::Unsupported { option, found: list(found), supported: list(supported) }
 }
 
 #[cfg(test)]
@@ -220,7 +232,7 @@ mod tests {
     /// Extents that PyTorch 2.11 gave for the golden cases `everything`, `stride2` and `padding`.
     #[test]
     fn output_extents_are_pytorchs() {
-        let options = ConvOptions {
+        let options = Convolution {
             stride: [2, 1, 3],
             padding: [1, 2, 0],
             output_padding: [1, 0, 2],
@@ -232,17 +244,17 @@ mod tests {
         options.check(&weight).unwrap();
         assert_eq!(options.output_extents(&input, &weight), Ok([10, 8, 23]));
 
-        let strided = ConvOptions { stride: [2; 3], ..Default::default() };
+        let strided = Convolution { stride: [2; 3], ..Default::default() };
         assert_eq!(strided.output_extents(&cube(1, 1, 4), &kernel(1, [3; 3])), Ok([9; 3]));
-        let dilated = ConvOptions { dilation: [2; 3], ..Default::default() };
+        let dilated = Convolution { dilation: [2; 3], ..Default::default() };
         assert_eq!(dilated.output_extents(&cube(1, 1, 4), &kernel(1, [3; 3])), Ok([8; 3]));
-        let padded = ConvOptions { padding: [1; 3], ..Default::default() };
+        let padded = Convolution { padding: [1; 3], ..Default::default() };
         assert_eq!(padded.output_extents(&cube(1, 1, 4), &kernel(1, [3; 3])), Ok([4; 3]));
     }
 
     #[test]
     fn an_output_must_have_an_extent() {
-        let padded = ConvOptions { padding: [0, 3, 0], ..Default::default() };
+        let padded = Convolution { padding: [0, 3, 0], ..Default::default() };
         let refused = padded.output_extents(&cube(1, 1, 4), &kernel(1, [3; 3]));
         assert_eq!(refused, Err(ProblemError::EmptyOutput { axis: "height", found: 0 }));
     }
@@ -250,10 +262,10 @@ mod tests {
     #[test]
     fn extremes_saturate_instead_of_wrapping() {
         let input = cube(1, 1, usize::MAX);
-        let huge = ConvOptions { stride: [i64::MAX; 3], dilation: [i64::MAX; 3], ..Default::default() };
+        let huge = Convolution { stride: [i64::MAX; 3], dilation: [i64::MAX; 3], ..Default::default() };
         let refused = huge.output_extents(&input, &kernel(1, [usize::MAX; 3]));
         assert!(matches!(refused, Err(ProblemError::TooLarge { .. })), "{refused:?}");
-        let padded = ConvOptions { padding: [i64::MAX; 3], ..Default::default() };
+        let padded = Convolution { padding: [i64::MAX; 3], ..Default::default() };
         let refused = padded.output_extents(&cube(1, 1, 1), &kernel(1, [1; 3]));
         assert!(matches!(refused, Err(ProblemError::EmptyOutput { .. })), "{refused:?}");
     }

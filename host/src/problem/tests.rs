@@ -10,7 +10,7 @@ fn kernel() -> KernelShape {
     KernelShape { in_channels: 3, out_channels: 7, depth: 1, height: 2, width: 3 }
 }
 
-fn refused(builder: ProblemBuilder) -> ProblemError {
+fn refused<const N: usize>(builder: ProblemBuilder<N>) -> ProblemError {
     builder.build().expect_err("this problem must be refused")
 }
 
@@ -97,20 +97,29 @@ fn pytorchs_rules_come_first() {
 }
 
 #[test]
-fn what_pytorch_allows_is_refused_by_name() {
-    let unsupported = |option, found: &str, supported: &str| ProblemError::Unsupported {
-        option,
-        found: found.to_owned(),
-        supported: supported.to_owned(),
-    };
-    assert_eq!(refused(default().stride([2, 1, 1])), unsupported("stride", "2,1,1", "1,1,1"));
-    assert_eq!(refused(default().padding([1, 0, 0])), unsupported("padding", "1,0,0", "0,0,0"));
-    let dilated = default().dilation([1, 1, 2]);
-    assert_eq!(refused(dilated.clone()), unsupported("dilation", "1,1,2", "1,1,1"));
-    assert_eq!(refused(dilated.output_padding([0, 0, 1])), unsupported("output_padding", "0,0,1", "0,0,0"));
-    assert_eq!(refused(default().groups(3)), unsupported("groups", "3", "1"));
-    let text = refused(default().stride([2; 3])).to_string();
-    assert_eq!(text, "stride = 2,2,2 is not supported; only 1,1,1 is");
+fn every_option_is_kept() {
+    let strided =
+        default().stride([2, 1, 3]).padding([0, 1, 2]).output_padding([1, 0, 2]).dilation([1, 2, 1]).groups(3);
+    let problem = strided.build().unwrap();
+    assert_eq!(problem.output_extents(), [8, 5, 16]);
+    assert_eq!((problem.out_channels(), problem.group_out_channels(), problem.group_in_channels()), (21, 7, 1));
+    assert_eq!(problem.kernel_elements(), 126);
+    assert_eq!(problem.output_shape(), [2, 21, 1, 1, 1]);
+    assert_eq!(problem.convolution().first_set(), Some(("stride", "2,1,3".to_owned())));
+    assert_eq!(default().groups(3).build().unwrap().convolution().first_set(), Some(("groups", "3".to_owned())));
+    assert_eq!(default().build().unwrap().convolution().first_set(), None);
+}
+
+#[test]
+fn flat_cases() {
+    let image = Problem::builder_2d([2, 3, 5, 6], [3, 7, 2, 3]).stride([2, 3]).padding([1, 0]).build().unwrap();
+    assert_eq!(image.input(), Shape5 { depth: 1, ..input() });
+    assert_eq!(image.convolution().stride, [1, 2, 3]);
+    assert_eq!(image.output_extents(), [1, 8, 18]);
+    let line = Problem::builder_1d([2, 3, 6], [3, 7, 3]).dilation([4]).output_padding([3]).build().unwrap();
+    assert_eq!(line.convolution().dilation, [1, 1, 4]);
+    assert_eq!(line.output_extents(), [1, 1, 17]);
+    assert_eq!(line.output_shape(), [2, 7, 1, 1, 1]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The cases: a call's extents and options, and the values it is given.
 
 use cuda_std::float::Float;
-use kernel_gpu::conv_shape::ConvShape;
+use kernel_gpu::conv_shape::{ConvOptions, ConvShape};
 use kernel_gpu::tile::POSITIONS;
 use kernel_gpu::work::Work;
 
@@ -23,6 +23,7 @@ pub enum Normalize {
 pub struct Case {
     pub name: &'static str,
     pub shape: ConvShape,
+    pub options: ConvOptions,
     /// The range that x is drawn from.
     pub values: (f64, f64),
     pub scale: f64,
@@ -43,14 +44,24 @@ impl Case {
         let shape = ConvShape { batch, in_channels, out_channels, input, kernel };
         let (values, max_items, blocks) = ((-1.0, 1.0), 16_384, u32::MAX);
         let (scale, eps, factor, normalize) = (2.0, 1e-5, 0.1, Normalize::Train);
-        Self { name, shape, values, scale, eps, factor, normalize, max_items, blocks, seed: 1 }
+        let options = ConvOptions::none(&shape);
+        Self { name, shape, options, values, scale, eps, factor, normalize, max_items, blocks, seed: 1 }
+    }
+
+    /// With these options of each axis, and groups; the output as long as the last tap of the last element reaches, less the
+    /// padding in front and `cut` positions behind.
+    pub fn with(self, stride: [u32; 3], padding: [u32; 3], dilation: [u32; 3], cut: [i32; 3], groups: u32) -> Self {
+        let ConvShape { input, kernel, .. } = self.shape;
+        let reach = |a: usize| (input[a] - 1) * stride[a] + (kernel[a] - 1) * dilation[a] + 1;
+        let output = [0, 1, 2].map(|a| (reach(a) - padding[a]).strict_sub_signed(cut[a]));
+        Self { options: ConvOptions { stride, padding, dilation, output, groups }, ..self }
     }
 
     /// How `channels` channels a tile divide the work.
     pub fn work(&self, channels: u32) -> Work {
-        let shape = &self.shape;
-        let tiles = shape.out_channels.div_ceil(channels);
-        Work::split(shape.positions(), u64::from(POSITIONS), tiles, shape.batch, self.max_items)
+        let (shape, groups) = (&self.shape, self.options.groups);
+        let tiles = (shape.out_channels / groups).div_ceil(channels) * groups;
+        Work::split(self.options.positions(), u64::from(POSITIONS), tiles, shape.batch, self.max_items)
     }
 
     /// B·Cout.
@@ -78,7 +89,11 @@ impl Case {
     }
 
     pub fn kernel<T: Float>(&self) -> Vec<T> {
-        self.draw(1, self.shape.out_channels as usize * self.shape.depth() as usize, (-0.5, 0.5))
+        self.draw(
+            1,
+            (self.shape.out_channels / self.options.groups) as usize * self.shape.depth() as usize,
+            (-0.5, 0.5),
+        )
     }
 }
 
@@ -111,6 +126,25 @@ pub fn golden() -> Vec<Case> {
         Case::new("rectangular_kernel", [2, 3, 4], [5, 7, 6], [2, 3, 4]),
         Case { values: (0.0, 1.0), ..Case::new("relu_input", [2, 8, 8], [8; 3], [3; 3]) },
         Case::new("sinusoid_input", [2, 4, 6], [8, 16, 16], [3; 3]),
+    ]
+}
+
+/// Options one by one and together.
+pub fn options() -> Vec<Case> {
+    let case = |groups: u32| Case::new("options", [2, 2 * groups, 3 * groups], [3, 2, 4], [3, 2, 3]);
+    let cube = |cin, cout| Case::new("options", [1, cin, cout], [2; 3], [3; 3]);
+    vec![
+        case(1).with([2; 3], [0; 3], [1; 3], [0; 3], 1),
+        case(1).with([1; 3], [1, 0, 2], [1; 3], [1, 0, 2], 1),
+        case(1).with([1; 3], [0; 3], [2, 1, 3], [0; 3], 1),
+        case(3).with([1; 3], [0; 3], [1; 3], [0; 3], 3),
+        case(2).with([3, 1, 2], [1, 1, 2], [1, 2, 1], [1, 1, 2], 2),
+        // With output_padding: positions that no tap comes to.
+        case(1).with([3, 2, 2], [0; 3], [1; 3], [-2, -1, -1], 1),
+        case(1).with([5; 3], [2, 0, 1], [1, 1, 4], [2, -4, -2], 1),
+        cube(4, 140).with([2; 3], [1; 3], [1; 3], [0; 3], 2),
+        cube(20, 20).with([1; 3], [1; 3], [2; 3], [1; 3], 20),
+        Case { max_items: 3, blocks: 2, ..cube(2, 4).with([4; 3], [1; 3], [3; 3], [1; 3], 2) },
     ]
 }
 

@@ -27,7 +27,7 @@ fn schedules(case: &Case) -> Vec<Schedule> {
 fn schedules_of(form: Form, case: &Case) -> Vec<Schedule> {
     let all = schedules(case);
     let shape = &case.shape;
-    match u64::from(shape.batch) * shape.positions() * shape.depth() > MANY_PRODUCTS {
+    match u64::from(shape.batch) * case.options.positions() * shape.depth() > MANY_PRODUCTS {
         true => {
             let number = FORMS.iter().position(|known| known.spec == form.spec).unwrap_or(0);
             vec![all[number % all.len()]]
@@ -38,7 +38,7 @@ fn schedules_of(form: Form, case: &Case) -> Vec<Schedule> {
 
 /// The case through a form of the convolution and the two kernels after it.
 pub fn chain(form: Form, case: &Case) {
-    match form.spec.name.contains("moments_f64_") {
+    match form.spec.name.contains("_f64_") {
         true => chain_of::<f64>(form, case),
         false => chain_of::<f32>(form, case),
     }
@@ -62,7 +62,7 @@ pub fn reduce(work: Work, case: &Case, slices: &Moments) -> Moments {
     let count = work.slices as usize;
     for row in 0..case.rows() {
         let part = |i: usize| {
-            let positions = work.positions_of(i as u64, case.shape.positions(), u64::from(POSITIONS)) as f64;
+            let positions = work.positions_of(i as u64, case.options.positions(), u64::from(POSITIONS)) as f64;
             (positions, slices.0[row * count + i], slices.1[row * count + i])
         };
         let parts: Vec<_> = (0..count).map(part).collect();
@@ -110,8 +110,8 @@ fn check_slices<T: Float>(
     found: &Moments,
 ) {
     let wide = |values: &[T]| values.iter().map(|value| value.to_f64()).collect::<Vec<_>>();
-    let expected = reference::convolve(&case.shape, case.scale, &wide(x), &wide(w));
-    let positions = case.shape.positions() as usize;
+    let expected = reference::convolve(case, &wide(x), &wide(w));
+    let positions = case.options.positions() as usize;
     for (row, z) in expected.z.chunks(positions).enumerate() {
         let slices = z.chunks(work.tiles_per_slice as usize * POSITIONS as usize);
         assert_eq!(slices.len(), work.slices as usize, "{case:?}");

@@ -75,6 +75,7 @@ pub fn conv_transpose_moments<T: Float>(form: Form, schedule: Schedule, case: &C
         scale: case.scale,
         shape: case.shape,
         work,
+        options: case.options,
     };
     launch(form.spec.name, work.items(), schedule, case, &memory, &parameters);
     (memory.read(&mean), memory.read(&m2))
@@ -93,7 +94,7 @@ pub fn batch_norm_reduce(work: Work, schedule: Schedule, case: &Case, slices: &M
         mean: mean.global_mut(),
         m2: m2.global_mut(),
         rows,
-        positions: case.shape.positions(),
+        positions: case.options.positions(),
         tile_positions: u64::from(POSITIONS),
         work,
     };
@@ -141,7 +142,7 @@ pub fn pool_finish<T: Float>(schedule: Schedule, case: &Case, rows: &Moments, ch
         output: output.global_mut(),
         batch_mean: batch_mean.global_mut(),
         batch_var: batch_var.global_mut(),
-        positions: case.shape.positions(),
+        positions: case.options.positions(),
         scale: case.scale,
         eps: case.eps,
         factor: case.factor,

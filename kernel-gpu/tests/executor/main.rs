@@ -55,6 +55,13 @@ macro_rules! forms {
             fn the_edges_of_the_tiles() {
                 case::edges().iter().for_each(|case| check::chain($form, case));
             }
+
+            #[test]
+            fn options() {
+                let twin = FORMS.iter().position(|form| form.spec.name == $form.spec.name).unwrap() + FORMS.len() / 2;
+                assert!(FORMS[twin].options && FORMS[twin].tile.channels() == $form.tile.channels());
+                case::options().iter().for_each(|case| check::chain(FORMS[twin], case));
+            }
         }
     )* };
 }

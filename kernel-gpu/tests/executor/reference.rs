@@ -1,7 +1,5 @@
 //! The definition, in f64 and without any of the kernels' own maps.
 
-use kernel_gpu::conv_shape::ConvShape;
-
 use crate::case::{Case, Normalize};
 use crate::launch::Channels;
 
@@ -13,30 +11,39 @@ pub struct Convolution {
     pub size: Vec<f64>,
 }
 
-/// Scatters every element of x over the positions that it meets.
-pub fn convolve(shape: &ConvShape, scale: f64, x: &[f64], w: &[f64]) -> Convolution {
+/// Scatters every element of x over the positions that it comes to: i·stride + k·dilation − padding.
+pub fn convolve(case: &Case, x: &[f64], w: &[f64]) -> Convolution {
+    let (shape, options, scale) = (&case.shape, &case.options, case.scale);
     let [d, h, v] = shape.input.map(|n| n as usize);
     let [kd, kh, kw] = shape.kernel.map(|n| n as usize);
-    let [nd, nh, nw] = [d + kd - 1, h + kh - 1, v + kw - 1];
+    let n = options.output.map(|n| n as usize);
+    let groups = options.groups as usize;
     let (cin, cout) = (shape.in_channels as usize, shape.out_channels as usize);
+    let (ins, outs) = (cin / groups, cout / groups);
     let rows = shape.batch as usize * cout;
-    let mut z = vec![0.0; rows * nd * nh * nw];
+    let mut z = vec![0.0; rows * n[0] * n[1] * n[2]];
     let mut sizes = z.clone();
     for row in 0..rows {
         let (b, c) = (row / cout, row % cout);
-        for ci in 0..cin {
+        for ci in c / outs * ins..(c / outs + 1) * ins {
             for (i, x) in x[(b * cin + ci) * d * h * v..][..d * h * v].iter().enumerate() {
-                let [i0, i1, i2] = [i / (h * v), i / v % h, i % v];
-                for (k, w) in w[(ci * cout + c) * kd * kh * kw..][..kd * kh * kw].iter().enumerate() {
-                    let [k0, k1, k2] = [k / (kh * kw), k / kw % kh, k % kw];
-                    let p = ((row * nd + i0 + k0) * nh + i1 + k1) * nw + i2 + k2;
-                    z[p] += scale * w * x;
-                    sizes[p] += (scale * w * x).abs();
+                let i = [i / (h * v), i / v % h, i % v];
+                for (k, w) in w[(ci * outs + c % outs) * kd * kh * kw..][..kd * kh * kw].iter().enumerate() {
+                    let k = [k / (kh * kw), k / kw % kh, k % kw];
+                    let at = |a: usize| {
+                        let reach = i[a] * options.stride[a] as usize + k[a] * options.dilation[a] as usize;
+                        reach.checked_sub(options.padding[a] as usize).filter(|&p| p < n[a])
+                    };
+                    if let (Some(p0), Some(p1), Some(p2)) = (at(0), at(1), at(2)) {
+                        let p = ((row * n[0] + p0) * n[1] + p1) * n[2] + p2;
+                        z[p] += scale * w * x;
+                        sizes[p] += (scale * w * x).abs();
+                    }
                 }
             }
         }
     }
-    let size = sizes.chunks(nd * nh * nw).map(|row| row.iter().fold(0.0, |a: f64, &b| a.max(b))).collect();
+    let size = sizes.chunks(n[0] * n[1] * n[2]).map(|row| row.iter().fold(0.0, |a: f64, &b| a.max(b))).collect();
     Convolution { z, size }
 }
 
@@ -69,7 +76,7 @@ pub struct Finished {
 /// Batch norm and pooling, from the moments of each (b, c) and the per-channel tensors.
 pub fn finish(case: &Case, mean: &[f64], m2: &[f64], channels: &Channels<f64>) -> Finished {
     let (batch, cout) = (case.shape.batch as usize, case.shape.out_channels as usize);
-    let positions = case.shape.positions() as f64;
+    let positions = case.options.positions() as f64;
     let affine = case.normalize != Normalize::NoAffine;
     let mut out = Finished {
         output: vec![(0.0, 0.0); batch * cout],

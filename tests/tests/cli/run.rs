@@ -156,13 +156,16 @@ fn tensors_that_do_not_fit_are_refused_by_name() {
     refuses("no tensor named kernel", "", |f| _ = f.without("kernel"));
     refuses("input has 4", "", |f| _ = f.f32("input", &[3, 4, 5, 3]));
     refuses("kernel has 6", "", |f| _ = f.f32("kernel", &[4, 5, 2, 3, 2, 1]));
-    refuses("channels", "", |f| _ = f.f32("kernel", &[3, 5, 2, 3, 2]));
-    refuses("is 0", "", |f| _ = f.f32("input", &[3, 4, 0, 5, 3]));
-    refuses("conv_bias", "", |f| _ = f.f32("conv_bias", &[4]));
-    refuses("bn_weight", "", |f| _ = f.f32("bn_weight", &[5, 1]));
-    refuses("bn_bias", "", |f| _ = f.f32("bn_bias", &[6]));
-    refuses("running_mean", "", |f| _ = f.f32("running_mean", &[0]));
-    refuses("running_var", "", |f| _ = f.without("running_mean"));
+    refuses("input has 4 channels and kernel has 3", "", |f| _ = f.f32("kernel", &[3, 5, 2, 3, 2]));
+    refuses("input's depth is 0; it must be at least 1", "", |f| _ = f.f32("input", &[3, 4, 0, 5, 3]));
+    refuses("input's batch size is 0", "", |f| _ = f.f32("input", &[0, 4, 4, 5, 3]));
+    refuses("kernel's output channels is 0", "", |f| _ = f.f32("kernel", &[4, 0, 2, 3, 2]));
+    refuses("conv_bias has 4 elements; it must have one for each of the 5", "", |f| _ = f.f32("conv_bias", &[4]));
+    refuses("bn_weight has shape [5, 1]", "", |f| _ = f.f32("bn_weight", &[5, 1]));
+    refuses("bn_bias has 6 elements; it must have one for each of the 5", "", |f| _ = f.f32("bn_bias", &[6]));
+    refuses("running_mean has 0 elements; it must have one for each of the 5", "", |f| _ = f.f32("running_mean", &[0]));
+    refuses("running_var is given without running_mean", "", |f| _ = f.without("running_mean"));
+    refuses("conv_bias has 5 elements; it must have one for each of the 10", "--groups 2", |_| {});
     refuses("running_var[1] is -1", "", |f| _ = f.set_f32("running_var", &[1.0, -1.0, 1.0, 1.0, 1.0]));
     refuses("more than 1 value per channel", "", |f| {
         f.f32("input", &[1, 4, 1, 1, 1]).f32("kernel", &[4, 5, 1, 1, 1]);
@@ -173,8 +176,12 @@ fn tensors_that_do_not_fit_are_refused_by_name() {
 fn types_that_do_not_fit_are_refused_by_name() {
     refuses("same type", "", |f| _ = f.f64("kernel", &[4, 5, 2, 3, 2]));
     refuses("bn_weight is f64", "", |f| _ = f.f64("bn_weight", &[5]));
-    refuses("f16", "", |f| _ = f.narrow(Dtype::F16));
-    refuses("bf16", "", |f| _ = f.narrow(Dtype::BF16));
+    refuses("the input is f32 and the kernel f16", "", |f| {
+        _ = f.bytes("kernel", Dtype::F16, &[4, 5, 2, 3, 2], vec![0; 480])
+    });
+    refuses("conv_bias is f32 beside an f16 input", "", |f| _ = f.narrow(Dtype::F16));
+    refuses("conv_bias is f32 beside a bf16 input", "", |f| _ = f.narrow(Dtype::BF16));
+    refuses("running_mean is f64", "", |f| _ = f.narrow(Dtype::F16).without("conv_bias").f64("running_mean", &[5]));
     refuses("input holds I32 values", "", |f| _ = f.bytes("input", Dtype::I32, &[2], vec![0; 8]));
 }
 
@@ -200,23 +207,49 @@ fn narrower_vectors_are_widened() {
 }
 
 #[test]
+fn sixteen_bits_come_out_in_their_type_or_in_f32() {
+    let folder = folder();
+    for dtype in [Dtype::F16, Dtype::BF16] {
+        let mut file = File::small();
+        file.narrow(dtype).without("conv_bias");
+        let path = file.save(folder.path(), "in.safetensors");
+        let out = folder.path().join("out.safetensors");
+        for (asked, given) in [("input", dtype), ("f32", Dtype::F32)] {
+            tool_on(&format!("run --device cpu --output-dtype {asked} {{}} -o {{}}"), &[&path, &out]).done();
+            let written = File::load(&out);
+            assert_eq!(written.tensors["output"].0, given);
+            assert_eq!(written.tensors["running_var"].0, Dtype::F32);
+            assert_eq!(written.tensors["batch_var"].0, Dtype::F64);
+        }
+    }
+    let path = File::small()
+        .f64("input", &[3, 4, 4, 5, 3])
+        .f64("kernel", &[4, 5, 2, 3, 2])
+        .save(folder.path(), "in.safetensors");
+    let out = folder.path().join("out.safetensors");
+    tool_on("run --device cpu --output-dtype f32 {} -o {}", &[&path, &out]).done();
+    assert_eq!(File::load(&out).tensors["output"].0, Dtype::F32);
+}
+
+#[test]
 fn options_out_of_range_are_refused_by_name() {
     for (option, value, words) in [
-        ("eps", "-1", "eps"),
-        ("eps", "nan", "eps"),
-        ("scale_factor", "inf", "scale_factor"),
-        ("momentum", "1.5", "momentum"),
-        ("momentum", "NaN", "momentum"),
-        ("stride", "0,1,1", "stride"),
-        ("stride", "2,2,2", "stride"),
-        ("padding", "-1,0,0", "padding"),
-        ("padding", "1,0,0", "padding"),
-        ("output_padding", "1,0,0", "output_padding"),
-        ("dilation", "1,2,1", "dilation"),
-        ("groups", "2", "groups"),
-        ("groups", "0", "groups"),
-        ("padding", "9223372036854775807,0,0", "output would have"),
-        ("stride", "9223372036854775807", ""),
+        ("eps", "-1", "eps is -1; it must be finite and at least 0"),
+        ("eps", "nan", "eps is NaN"),
+        ("scale_factor", "inf", "scale_factor is inf; it must be finite"),
+        ("momentum", "1.5", "momentum is 1.5; it must be from 0 to 1"),
+        ("momentum", "NaN", "momentum is NaN"),
+        ("stride", "0,1,1", "stride is 0"),
+        ("padding", "-1,0,0", "padding is -1"),
+        ("padding", "3,0,0", "depth -1"),
+        ("output_padding", "1,0,0", "output_padding is 1 in depth"),
+        ("output_padding", "-2,0,0", "output_padding is -2"),
+        ("dilation", "1,0,1", "dilation is 0"),
+        ("groups", "3", "groups is 3; it must divide the 4 input channels"),
+        ("groups", "-1", "groups is -1"),
+        ("groups", "0", "groups is 0; it must be at least 1"),
+        ("padding", "9223372036854775807,0,0", "output would have depth -18446744073709551609"),
+        ("stride", "9223372036854775807", "(27670116110564327423) is too large"),
     ] {
         // From the metadata and from the command line alike.
         refuses(words, "", |f| _ = f.option(option, value));
@@ -235,7 +268,11 @@ fn npy_files_that_cannot_be_read_are_refused_by_name() {
     for (header, body, words) in [
         ("{'descr': '<f4', 'fortran_order': True, 'shape': (2, 1, 1, 1, 1), }", 8, "Fortran"),
         ("{'descr': '<i4', 'fortran_order': False, 'shape': (2, 1, 1, 1, 1), }", 8, "'<i4'"),
-        ("{'descr': '<f2', 'fortran_order': False, 'shape': (2, 1, 1, 1, 1), }", 4, "f16"),
+        (
+            "{'descr': '<f2', 'fortran_order': False, 'shape': (2, 1, 1, 1, 1), }",
+            4,
+            "the input is f16 and the kernel f32",
+        ),
         ("{'descr': '<f8', 'fortran_order': False, 'shape': (2, 1, 1, 1, 1), }", 16, "same type"),
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1, 1, 1), }", 8, "input has 4"),
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 1, 1, 1, 1), }", 8, "promises"),
@@ -249,6 +286,37 @@ fn npy_files_that_cannot_be_read_are_refused_by_name() {
     }
     let usage = tool_on("run --kernel {}", &[&kernel]);
     assert_eq!(usage.code, Some(2));
+}
+
+/// The small file's input is 4×5×3, its kernel 2×3×2 with 5 channels a group.
+#[test]
+fn options_of_the_convolution_reach_the_result() {
+    let folder = folder();
+    let input = File::small().save(folder.path(), "in.safetensors");
+    for (options, algorithm, out_channels) in [
+        ("--stride 2,1,3", "direct", 5),
+        ("--stride 2 --output-padding 1,0,1 --dilation 1,2,1", "spectral", 5),
+        ("--padding 1,0,1", "direct", 5),
+        ("--stride 3,1,2 --padding 1 --output-padding 2,0,1 --dilation 2 --groups 2", "direct", 10),
+    ] {
+        let [found, expected] = ["cpu", "reference"].map(|device| {
+            let mut file = File::load(&input);
+            for name in ["conv_bias", "bn_weight", "bn_bias", "running_mean", "running_var"] {
+                file.f32(name, &[out_channels]);
+            }
+            let (path, out) = (file.save(folder.path(), "sized.safetensors"), folder.path().join("out.safetensors"));
+            let algorithm = if device == "cpu" { algorithm } else { "reference" };
+            let way = format!("run --device {device} --algorithm {algorithm} {options}");
+            tool_on(&format!("{way} {{}} -o {{}}"), &[&path, &out]).done();
+            File::load(&out)
+        });
+        assert_eq!(found.tensors["output"].1, [3, out_channels, 1, 1, 1]);
+        for (tensor, tolerance) in [("output", 1e-5), ("batch_mean", 1e-12), ("batch_var", 1e-6)] {
+            for (found, expected) in found.numbers(tensor).iter().zip(expected.numbers(tensor)) {
+                assert!((found - expected).abs() <= tolerance * (1.0 + expected.abs()), "{options} {tensor}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::str::FromStr;
 
 use convt_bn_gap::draw::{Draw, Draws};
-use convt_bn_gap::{Element, KernelShape, Mode, Momentum, Outputs, Problem, Shape5, Tensors};
+use convt_bn_gap::{KernelShape, Mode, Momentum, Outputs, Problem, ProblemBuilder, Shape5, Tensors, bf16, f16};
 use ndarray::{Array1, Array5};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -17,15 +17,19 @@ pub struct File {
 }
 
 impl File {
-    /// Reads the file of a case; tensors of 16 bits are left empty, no case with them is computed here.
+    /// Reads the file of a case.
     pub fn read(case: &str) -> File {
         let path = super::path(case);
         let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let (_, header) = SafeTensors::read_metadata(&bytes).expect("a safetensors file");
-        let values = |dtype, data: &[u8]| match dtype {
-            Dtype::F32 => data.as_chunks().0.iter().map(|&b| f64::from(f32::from_le_bytes(b))).collect(),
-            Dtype::F64 => data.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b)).collect(),
-            _ => Vec::new(),
+        let values = |dtype, data: &[u8]| -> Vec<f64> {
+            match dtype {
+                Dtype::F32 => data.as_chunks().0.iter().map(|&b| f64::from(f32::from_le_bytes(b))).collect(),
+                Dtype::F64 => data.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b)).collect(),
+                Dtype::F16 => data.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b).to_f64()).collect(),
+                Dtype::BF16 => data.as_chunks().0.iter().map(|&b| bf16::from_le_bytes(b).to_f64()).collect(),
+                other => panic!("{} holds {other:?}", path.display()),
+            }
         };
         let tensors = SafeTensors::deserialize(&bytes).expect("a safetensors file");
         File {
@@ -47,17 +51,24 @@ impl File {
         text.parse().unwrap_or_else(|_| panic!("{name} is {text}"))
     }
 
-    fn volume<T: Element>(&self, name: &str) -> Array5<T> {
+    fn volume(&self, name: &str) -> Array5<f64> {
         let (shape, values) = self.tensors.get(name).unwrap_or_else(|| panic!("the file has no {name}"));
         let shape: [usize; 5] = shape[..].try_into().expect("five axes");
-        Array5::from_shape_vec(shape, values.iter().map(|&v| T::from_f64(v)).collect()).expect("values of the shape")
+        Array5::from_shape_vec(shape, values.clone()).expect("values of the shape")
     }
 
-    fn vector<T: Element>(&self, name: &str) -> Option<Array1<T>> {
-        self.tensors.get(name).map(|(_, values)| values.iter().map(|&v| T::from_f64(v)).collect())
+    fn vector(&self, name: &str) -> Option<Array1<f64>> {
+        self.tensors.get(name).map(|(_, values)| Array1::from_vec(values.clone()))
     }
 
-    /// The problem that the metadata states. Stride and the like are the golden cases' defaults wherever this is used.
+    /// One number an axis.
+    fn triple(&self, name: &str) -> [i64; 3] {
+        let text = self.option::<String>(name);
+        let numbers: Vec<i64> = text.split(',').map(|n| n.parse().expect("an integer")).collect();
+        numbers.try_into().expect("three axes")
+    }
+
+    /// The problem that the metadata states.
     fn problem(&self) -> Problem {
         let size = |name| self.option::<usize>(name);
         let input = Shape5 {
@@ -69,13 +80,18 @@ impl File {
         };
         let kernel = KernelShape {
             in_channels: size("in_channels"),
-            out_channels: size("out_channels"),
+            out_channels: size("out_channels") / size("groups"),
             depth: size("kernel_d"),
             height: size("kernel_h"),
             width: size("kernel_w"),
         };
         assert_eq!(self.option::<String>("mode"), "train");
         let builder = Problem::builder(input, kernel)
+            .stride(self.triple("stride"))
+            .padding(self.triple("padding"))
+            .output_padding(self.triple("output_padding"))
+            .dilation(self.triple("dilation"))
+            .groups(self.option("groups"))
             .scale_factor(self.option("scale_factor"))
             .eps(self.option("eps"))
             .mode(Mode::Train { momentum: Momentum::Factor(self.option("momentum")) })
@@ -111,6 +127,21 @@ pub struct Case {
 }
 
 impl Case {
+    /// The problem's shapes and options, running statistics given, to be changed.
+    pub fn builder(&self) -> ProblemBuilder {
+        let (problem, conv) = (&self.problem, self.problem.convolution());
+        Problem::builder(problem.input(), problem.kernel())
+            .stride(conv.stride)
+            .padding(conv.padding)
+            .output_padding(conv.output_padding)
+            .dilation(conv.dilation)
+            .groups(conv.groups)
+            .scale_factor(problem.scale_factor())
+            .eps(problem.eps())
+            .mode(problem.mode())
+            .running_statistics(true)
+    }
+
     pub fn read(case: &str) -> Case {
         let file = File::read(case);
         let problem = file.problem();

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use convt_bn_gap::{Device, Element, Outputs, Plan, PlanOptions, Precision, Problem, ProblemBuilder, Tensors};
+use convt_bn_gap::{DType, Device, Element, Outputs, Plan, PlanOptions, Precision, Problem, ProblemBuilder, Tensors};
 use convt_bn_gap_tests::gpu;
 use ndarray::{Array1, Array5, Axis};
 use proptest::prelude::*;
@@ -48,7 +48,7 @@ impl Way {
     }
 
     pub fn roundoff(&self) -> f64 {
-        if self.double { f64::DTYPE.unit_roundoff() } else { f32::DTYPE.unit_roundoff() }
+        if self.double { DType::F64.unit_roundoff() } else { DType::F32.unit_roundoff() }
     }
 
     /// Outputs agree: their difference is within the bound of what stands beside β, and within two roundings.

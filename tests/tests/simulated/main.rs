@@ -7,6 +7,7 @@ mod alone;
 mod binding;
 mod branch;
 mod c_abi;
+mod c_plans;
 mod caller;
 mod device;
 mod faults;

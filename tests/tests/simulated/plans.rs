@@ -6,7 +6,7 @@ use std::thread;
 use convt_bn_gap::cuda::{CudaError, CudaPlan, DeviceTensors, RawStream};
 use convt_bn_gap::draw::Draws;
 use convt_bn_gap::{Algorithm, AlgorithmChoice, Device, Error, Mode, Outputs, Plan, PlanOptions, Problem, Tensors};
-use convt_bn_gap_tests::agreement::{problem, run, train};
+use convt_bn_gap_tests::agreement::{agrees, problem, run, strict, train, with_options};
 use simulated_driver::functions::*;
 use simulated_driver::{Machine, Usage, with};
 
@@ -38,6 +38,21 @@ fn tensors_of_any_strides_and_plans_of_many_threads() {
                 });
             }
         });
+    });
+}
+
+#[test]
+fn options_of_the_convolution_go_the_direct_way() {
+    alone(Machine::default(), || {
+        let device = Device::cuda(0).unwrap();
+        for (seed, problem) in with_options(train()).into_iter().take(5).enumerate() {
+            let tensors = Draws::usual(&problem, seed as u64).tensors::<f32>(&problem).unwrap();
+            agrees(&device, &problem, strict(), &tensors, 1e-6);
+            let spectral =
+                PlanOptions { algorithm: AlgorithmChoice::Force(Algorithm::Spectral), ..PlanOptions::default() };
+            let refused = Plan::<f32>::new(&problem, &device, spectral).unwrap_err().to_string();
+            assert!(refused.contains("it knows no "), "{refused}");
+        }
     });
 }
 

@@ -66,6 +66,15 @@ impl Where {
     }
 }
 
+/// What the output is rounded to.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum OutputDtype {
+    /// The input's type.
+    Input,
+    /// f32, whatever the input's type is.
+    F32,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum DeviceArgument {
     Auto,

@@ -1,7 +1,7 @@
 //! One call of the operation: tensors and options, checked together, run on a device.
 //!
-//! The library computes in one type `T`, and the operands of a file may differ: `input` and `kernel` must agree and
-//! decide; narrower per-channel vectors are widened, which is exact; wider ones are refused.
+//! `input` and `kernel` must agree, and decide in what the library computes; narrower per-channel vectors are widened, which is
+//! exact; wider ones are refused. `conv_bias` belongs to the convolution: beside 16-bit tensors it must be of their type.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -9,10 +9,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow, bail};
 use convt_bn_gap::check::{self, OutputError};
 use convt_bn_gap::{
-    DType, Device, Error, InputError, KernelShape, Outputs, Plan, PlanOptions, Problem, Recipe, Shape5, Tensors,
+    DType, Device, Error, InputError, KernelShape, Outputs, Plan, PlanOptions, Problem, Recipe, Shape5, Tensors, Watch,
+    bf16, f16,
 };
 use ndarray::{Array1, Array5, ArrayView5};
 
+use crate::arguments::OutputDtype;
 use crate::failure::Failure;
 use crate::io::{FromValues, Tensor, Values};
 use crate::options::Options;
@@ -25,15 +27,17 @@ const NO_KERNEL: &str = "there is no tensor named kernel";
 pub struct Call {
     /// The shapes and options.
     pub problem: Problem,
-    // The input's type, which the output takes too.
+    /// The input's type.
     dtype: DType,
+    /// What the output is rounded to.
+    output_dtype: DType,
     tensors: BTreeMap<String, Tensor>,
     running_dtype: DType,
 }
 
 impl Call {
     /// Checks ranks and types, and the problem; lengths and values are checked by the library when it runs.
-    pub fn new(tensors: BTreeMap<String, Tensor>, options: &Options) -> Result<Self, Failure> {
+    pub fn new(tensors: BTreeMap<String, Tensor>, options: &Options, output: OutputDtype) -> Result<Self, Failure> {
         let input = tensors.get("input").context(NO_INPUT)?;
         let kernel = tensors.get("kernel").context(NO_KERNEL)?;
         let input_shape = Shape5::try_from(&input.shape[..]).map_err(Error::from)?;
@@ -42,7 +46,8 @@ impl Call {
         let running = tensors.get("running_mean").or(tensors.get("running_var"));
         let running_dtype = running.map_or(dtype, |tensor| tensor.values.dtype());
         let problem = options.problem(input_shape, kernel_shape, running.is_some()).map_err(Error::from)?;
-        Ok(Self { problem, dtype, tensors, running_dtype })
+        let output_dtype = if output == OutputDtype::F32 { DType::F32 } else { dtype };
+        Ok(Self { problem, dtype, output_dtype, tensors, running_dtype })
     }
 
     /// bn_bias, which the error of an output is measured without.
@@ -51,28 +56,45 @@ impl Call {
         Ok(Some(Array1::from_vec(f64::from_values("bn_bias", tensor.values.clone())?)))
     }
 
-    /// Runs on `device` in the input's type (the reference device widens and rounds by itself).
+    /// Runs on `device`.
     pub fn execute(self, device: &Device, options: PlanOptions) -> Result<Outcome, Failure> {
         match self.dtype {
+            DType::F16 => self.execute_in::<f16>(device, options),
+            DType::BF16 => self.execute_in::<bf16>(device, options),
+            DType::F32 => self.execute_in::<f32>(device, options),
             DType::F64 => self.execute_in::<f64>(device, options),
-            _ => self.execute_in::<f32>(device, options),
         }
     }
 
-    fn execute_in<T: FromValues>(mut self, device: &Device, options: PlanOptions) -> Result<Outcome, Failure> {
+    fn execute_in<T: FromValues<Wide: FromValues>>(
+        mut self,
+        device: &Device,
+        options: PlanOptions,
+    ) -> Result<Outcome, Failure> {
         let operands = operands::<T>(&mut self.tensors)?;
         let mut plan = Plan::<T>::new(&self.problem, device, options)?;
         let bar = Bar::of("convolving");
         let began = Instant::now();
-        let outputs = plan.run_with_progress(&operands.as_inputs(), &|done, total| bar.set(done, total))?;
+        let report = |done, total| bar.set(done, total);
+        let watch = Watch { progress: Some(&report), cancelled: None };
+        let outputs = match self.output_dtype == self.dtype {
+            true => plan.run_watched(&operands.as_inputs(), watch)?.to_f64(),
+            false => plan.run_wide_watched(&operands.as_inputs(), watch)?.to_f64(),
+        };
         let ms = began.elapsed().as_secs_f64() * 1e3;
+        // The one case left is f64 with an output in f32; all others are of that type already.
+        let output = match self.output_dtype {
+            DType::F32 => outputs.output.mapv(|value| f64::from(value as f32)),
+            _ => outputs.output,
+        };
+        let outputs = Outputs { output, ..outputs };
         Ok(Outcome::of(&self, outputs, plan.recipe().clone(), device.name(), ms))
     }
 }
 
 /// What a call gave. Every value is held in f64, which holds every type's values exactly.
 pub struct Outcome {
-    /// (B, Cout, 1, 1, 1), values of the input's type.
+    /// (B, Cout, 1, 1, 1), values of the output's type.
     pub output: Array5<f64>,
     /// (Cout), where the mode computes it; as the three below.
     pub batch_mean: Option<Array1<f64>>,
@@ -89,13 +111,14 @@ pub struct Outcome {
     /// Milliseconds that the run took, without planning and files.
     pub ms: f64,
     dtype: DType,
+    output_dtype: DType,
     running_dtype: DType,
 }
 
 impl Outcome {
-    fn of<T: FromValues>(call: &Call, outputs: Outputs<T>, recipe: Recipe, device: String, ms: f64) -> Self {
+    fn of(call: &Call, outputs: Outputs<f64>, recipe: Recipe, device: String, ms: f64) -> Self {
         Self {
-            output: outputs.output.mapv(T::to_f64),
+            output: outputs.output,
             batch_mean: outputs.batch_mean,
             batch_var: outputs.batch_var,
             running_mean: outputs.running_mean,
@@ -104,6 +127,7 @@ impl Outcome {
             device,
             ms,
             dtype: call.dtype,
+            output_dtype: call.output_dtype,
             running_dtype: call.running_dtype,
         }
     }
@@ -114,15 +138,7 @@ impl Outcome {
         expected: ArrayView5<'_, f64>,
         beta: Option<&Array1<f64>>,
     ) -> Result<OutputError, InputError> {
-        match self.dtype {
-            DType::F64 => check::output_error(self.output.view(), expected, beta.map(|beta| beta.view())),
-            _ => {
-                // Both were f32 before they were held in f64.
-                let output = self.output.mapv(|value| value as f32);
-                let beta = beta.map(|beta| beta.mapv(|value| value as f32));
-                check::output_error(output.view(), expected, beta.as_ref().map(|beta| beta.view()))
-            }
-        }
+        check::error_of_rounded(self.output.view(), self.output_dtype, expected, beta.map(|beta| beta.view()))
     }
 
     /// The relative bound for this device, algorithm and type.
@@ -130,13 +146,13 @@ impl Outcome {
         check::bound(self.recipe.algorithm, self.dtype)
     }
 
-    /// The tensors of an output file: `output` in the input's type, the batch's statistics in f64, the running ones
+    /// The tensors of an output file: `output` in the input's type or the one asked for, the batch's statistics in f64, the running ones
     /// in the type they came in, so that they can be fed to the next step.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
         let mut tensors = BTreeMap::new();
         let output = Tensor {
             shape: self.output.shape().to_vec(),
-            values: Values::rounded(self.dtype, self.output.iter().copied()),
+            values: Values::rounded(self.output_dtype, self.output.iter().copied()),
         };
         tensors.insert("output".to_owned(), output);
         for (name, values, dtype) in [
@@ -155,45 +171,40 @@ impl Outcome {
     }
 }
 
-/// A tensor's shape and values, where there is one.
-type Taken<T> = Option<(Vec<usize>, Vec<T>)>;
-
 /// Takes the operands out of `tensors`.
-fn operands<T: FromValues>(tensors: &mut BTreeMap<String, Tensor>) -> Result<Tensors<T>, Failure> {
-    let mut take = |name: &'static str| -> Result<Taken<T>, Failure> {
-        let Some(tensor) = tensors.remove(name) else { return Ok(None) };
-        Ok(Some((tensor.shape, T::from_values(name, tensor.values)?)))
-    };
-    let (shape, values) = take("input")?.context(NO_INPUT)?;
-    let shape = Shape5::try_from(&shape[..]).map_err(Error::from)?;
-    let input = Array5::from_shape_vec(shape.extents(), values).context("input")?;
-    let (shape, values) = take("kernel")?.context(NO_KERNEL)?;
-    let shape = KernelShape::try_from(&shape[..]).map_err(Error::from)?;
-    let kernel = Array5::from_shape_vec(shape.extents(), values).context("kernel")?;
-    let mut vector = |name| -> Result<Option<Array1<T>>, Failure> {
-        let Some((shape, values)) = take(name)? else { return Ok(None) };
-        match shape[..] {
-            [_] => Ok(Some(Array1::from_vec(values))),
-            _ => Err(anyhow!("{name} has shape {shape:?}; it must have one axis, the output channels").into()),
-        }
-    };
+fn operands<T: FromValues<Wide: FromValues>>(tensors: &mut BTreeMap<String, Tensor>) -> Result<Tensors<T>, Failure> {
+    let input = tensors.remove("input").context(NO_INPUT)?;
+    let shape = Shape5::try_from(&input.shape[..]).map_err(Error::from)?;
+    let input = Array5::from_shape_vec(shape.extents(), T::from_values("input", input.values)?).context("input")?;
+    let kernel = tensors.remove("kernel").context(NO_KERNEL)?;
+    let shape = KernelShape::try_from(&kernel.shape[..]).map_err(Error::from)?;
+    let kernel = Array5::from_shape_vec(shape.extents(), T::from_values("kernel", kernel.values)?).context("kernel")?;
     Ok(Tensors {
         input,
         kernel,
-        conv_bias: vector("conv_bias")?,
-        bn_weight: vector("bn_weight")?,
-        bn_bias: vector("bn_bias")?,
-        running_mean: vector("running_mean")?,
-        running_var: vector("running_var")?,
+        conv_bias: vector(tensors, "conv_bias")?,
+        bn_weight: vector(tensors, "bn_weight")?,
+        bn_bias: vector(tensors, "bn_bias")?,
+        running_mean: vector(tensors, "running_mean")?,
+        running_var: vector(tensors, "running_var")?,
     })
+}
+
+/// A tensor of one value an output channel, where there is one.
+fn vector<T: FromValues>(
+    tensors: &mut BTreeMap<String, Tensor>,
+    name: &'static str,
+) -> Result<Option<Array1<T>>, Failure> {
+    let Some(Tensor { shape, values }) = tensors.remove(name) else { return Ok(None) };
+    match shape[..] {
+        [_] => Ok(Some(Array1::from_vec(T::from_values(name, values)?))),
+        _ => Err(anyhow!("{name} has shape {shape:?}; it must have one axis, the output channels").into()),
+    }
 }
 
 fn common_dtype(input: DType, kernel: DType) -> Result<DType> {
     if input != kernel {
         bail!("the input is {input} and the kernel {kernel}; both must have the same type");
     }
-    match input {
-        DType::F32 | DType::F64 => Ok(input),
-        _ => bail!("the input is {input}, which is not supported yet; f32 and f64 are"),
-    }
+    Ok(input)
 }

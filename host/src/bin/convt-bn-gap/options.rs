@@ -47,7 +47,7 @@ pub struct Options {
     scale_factor: f64,
     eps: f64,
     momentum: MomentumValue,
-    num_batches_tracked: u64,
+    num_batches_tracked: Option<u64>,
     stride: Triple,
     padding: Triple,
     output_padding: Triple,
@@ -63,7 +63,7 @@ impl Options {
             scale_factor: choose(given.scale_factor, metadata, "scale_factor", 1.0)?,
             eps: choose(given.eps, metadata, "eps", 1e-5)?,
             momentum: choose(given.momentum, metadata, "momentum", MomentumValue::Factor(0.1))?,
-            num_batches_tracked: choose(None, metadata, "num_batches_tracked", 0)?,
+            num_batches_tracked: from_metadata(metadata, "num_batches_tracked")?,
             stride: choose(given.stride, metadata, "stride", Triple([1; 3]))?,
             padding: choose(given.padding, metadata, "padding", Triple([0; 3]))?,
             output_padding: choose(given.output_padding, metadata, "output_padding", Triple([0; 3]))?,
@@ -81,7 +81,9 @@ impl Options {
     ) -> Result<Problem, ProblemError> {
         let momentum = match self.momentum {
             MomentumValue::Factor(factor) => Momentum::Factor(factor),
-            MomentumValue::Cumulative => Momentum::Cumulative { num_batches_tracked: self.num_batches_tracked },
+            MomentumValue::Cumulative => {
+                Momentum::Cumulative { num_batches_tracked: self.num_batches_tracked.unwrap_or(0) }
+            }
         };
         let mode = match self.mode {
             ModeName::Train => Mode::Train { momentum },
@@ -117,10 +119,10 @@ impl Options {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
-        if self.momentum == MomentumValue::Cumulative {
-            // Counted up by a training step, as PyTorch's buffer is.
-            let step = u64::from(self.mode == ModeName::Train);
-            let tracked = self.num_batches_tracked.saturating_add(step);
+        let counts = self.momentum == MomentumValue::Cumulative;
+        if let Some(before) = self.num_batches_tracked.or(counts.then_some(0)) {
+            // Counted up by a training step, as PyTorch's buffer is, whatever the momentum.
+            let tracked = before.saturating_add(u64::from(self.mode == ModeName::Train));
             metadata.insert("num_batches_tracked".to_owned(), tracked.to_string());
         }
         metadata
@@ -257,7 +259,7 @@ mod tests {
         let pairs = [("eps", "1e-05"), ("momentum", "None"), ("num_batches_tracked", "4"), ("mode", "train")];
         let options = Options::resolve(&OptionArguments::default(), &metadata(&pairs)).expect("well-formed metadata");
         let again = Options::resolve(&OptionArguments::default(), &options.to_metadata()).expect("our own metadata");
-        assert_eq!(again, Options { num_batches_tracked: 5, ..options });
+        assert_eq!(again, Options { num_batches_tracked: Some(5), ..options });
     }
 
     #[test]

@@ -21,13 +21,13 @@ pub fn remark(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// The nine sizes in the order of `bench --shape`.
+/// The nine sizes in the order of `bench --shape`, with all output channels.
 pub fn shape_numbers(problem: &Problem) -> [usize; 9] {
     let (input, kernel) = (problem.input(), problem.kernel());
     [
         input.batch,
         input.channels,
-        kernel.out_channels,
+        problem.out_channels(),
         input.depth,
         input.height,
         input.width,

@@ -8,7 +8,7 @@ use clap::Args;
 use convt_bn_gap::Problem;
 use serde_json::json;
 
-use crate::arguments::Where;
+use crate::arguments::{OutputDtype, Where};
 use crate::call::{Call, Outcome};
 use crate::failure::Failure;
 use crate::io::{Archive, PendingFile, read_npy, read_safetensors, serialize};
@@ -26,7 +26,7 @@ pub struct Arguments {
     file: Option<PathBuf>,
     #[command(flatten)]
     arrays: Arrays,
-    /// Where the results go: output in the input's type, batch_mean and batch_var in f64, and the updated running
+    /// Where the results go: output, batch_mean and batch_var in f64, and the updated running
     /// statistics in the type they came in.
     #[arg(short, long, value_name = "OUT.safetensors")]
     output: Option<PathBuf>,
@@ -34,6 +34,9 @@ pub struct Arguments {
     place: Where,
     #[command(flatten)]
     options: OptionArguments,
+    /// The type of the output.
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = OutputDtype::Input)]
+    output_dtype: OutputDtype,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -90,7 +93,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         report::remark(&format!("note: ignoring tensors of other names: {}", archive.ignored.join(", ")));
     }
     let options = Options::resolve(&arguments.options, &archive.metadata)?;
-    let call = Call::new(archive.tensors, &options)?;
+    let call = Call::new(archive.tensors, &options, arguments.output_dtype)?;
     let problem = call.problem.clone();
     let device = arguments.place.open()?;
     let outcome = call.execute(&device, arguments.place.plan_options())?;

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::Args;
 use comfy_table::{LineStyle, Table, TableStyle};
-use convt_bn_gap::{Device, PlanOptions, check};
+use convt_bn_gap::{Device, check};
 use ndarray::{Array1, ArrayView5};
 use serde_json::{Value, json};
 
-use crate::arguments::Where;
+use crate::arguments::{OutputDtype, Where};
 use crate::call::{Call, Outcome};
 use crate::failure::Failure;
 use crate::io::{EXPECTED, FromValues, Tensor, read_safetensors};
@@ -31,6 +31,9 @@ pub struct Arguments {
     files: Vec<PathBuf>,
     #[command(flatten)]
     place: Where,
+    /// The type of the output; its rounding counts as no error.
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = OutputDtype::Input)]
+    output_dtype: OutputDtype,
     /// Print a JSON array with one object a file.
     #[arg(long)]
     json: bool,
@@ -73,9 +76,8 @@ impl Comparison {
 /// Verifies every file, prints one row each.
 pub fn verify(arguments: &Arguments) -> Result<(), Failure> {
     let device = arguments.place.open()?;
-    let options = arguments.place.plan_options();
     let rows: Vec<Row<'_>> =
-        arguments.files.iter().map(|file| Row { file, ended: compare(file, &device, options) }).collect();
+        arguments.files.iter().map(|file| Row { file, ended: compare(file, &device, arguments) }).collect();
     if arguments.json {
         report::print(&Value::from_iter(rows.iter().map(as_json)).to_string())?;
     } else {
@@ -84,7 +86,7 @@ pub fn verify(arguments: &Arguments) -> Result<(), Failure> {
     worst(rows)
 }
 
-fn compare(file: &Path, device: &Device, options: PlanOptions) -> Result<Comparison, Failure> {
+fn compare(file: &Path, device: &Device, arguments: &Arguments) -> Result<Comparison, Failure> {
     let mut archive = read_safetensors(file)?;
     let mut expected: BTreeMap<&str, Tensor> = BTreeMap::new();
     for name in EXPECTED {
@@ -100,9 +102,9 @@ fn compare(file: &Path, device: &Device, options: PlanOptions) -> Result<Compari
     }
     recipe::draw_operands(&mut archive)?;
     let options_of_file = Options::resolve(&OptionArguments::default(), &archive.metadata)?;
-    let call = Call::new(archive.tensors, &options_of_file)?;
+    let call = Call::new(archive.tensors, &options_of_file, arguments.output_dtype)?;
     let beta = call.beta()?;
-    let outcome = call.execute(device, options)?;
+    let outcome = call.execute(device, arguments.place.plan_options())?;
 
     let mut errors = Vec::new();
     if let Some(tensor) = expected.remove("output") {

@@ -14,8 +14,7 @@ pub use safetensors::{read as read_safetensors, serialize};
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
-use convt_bn_gap::{DType, Element, memory};
-use half::{bf16, f16};
+use convt_bn_gap::{DType, Storage, bf16, f16, memory};
 
 /// A file's tensors and its metadata.
 #[derive(Default)]
@@ -80,9 +79,27 @@ impl Values {
 }
 
 /// An element type that the values of a file may be widened to, exactly.
-pub trait FromValues: Element {
+pub trait FromValues: Storage {
     /// The values as this type; refuses a wider type, which would have to be rounded. `what` names the tensor.
     fn from_values(what: &'static str, values: Values) -> Result<Vec<Self>>;
+}
+
+impl FromValues for f16 {
+    fn from_values(what: &'static str, values: Values) -> Result<Vec<f16>> {
+        match values {
+            Values::F16(v) => Ok(v),
+            other => bail!("{what} is {} beside an f16 input; it must be f16", other.dtype()),
+        }
+    }
+}
+
+impl FromValues for bf16 {
+    fn from_values(what: &'static str, values: Values) -> Result<Vec<bf16>> {
+        match values {
+            Values::BF16(v) => Ok(v),
+            other => bail!("{what} is {} beside a bf16 input; it must be bf16", other.dtype()),
+        }
+    }
 }
 
 impl FromValues for f32 {
@@ -91,7 +108,7 @@ impl FromValues for f32 {
             Values::F16(v) => convert(what, &v, f16::to_f32),
             Values::BF16(v) => convert(what, &v, bf16::to_f32),
             Values::F32(v) => Ok(v),
-            Values::F64(_) => bail!("{what} is f64 beside an f32 input; it must be f32 or narrower"),
+            Values::F64(_) => bail!("{what} is f64, and the input is not; it must be f32 or narrower"),
         }
     }
 }

@@ -4,8 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use convt_bn_gap::memory;
-use half::f16;
+use convt_bn_gap::{f16, memory};
 use npyz::{DType, Deserialize, NpyFile, Order, TypeChar};
 
 use super::file::read_whole;

@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
-use convt_bn_gap::memory;
-use half::{bf16, f16};
+use convt_bn_gap::{bf16, f16, memory};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, View};
 
 use super::file::read_whole;

@@ -1,6 +1,8 @@
 //! The C library as a C program meets it: its header compiles, it links, it refuses in words, it exports nothing else.
 #![cfg(target_os = "linux")]
 
+mod plans;
+
 use std::env;
 use std::fs;
 use std::io::Write;
@@ -12,7 +14,7 @@ use convt_bn_gap::Device;
 use convt_bn_gap_tests::cli;
 use object::Object;
 
-const HEADER: &str = include_str!("../../host/include/convt_bn_gap.h");
+const HEADER: &str = include_str!("../../../host/include/convt_bn_gap.h");
 
 /// Prints a line for each call: its name, the code, the sentence.
 const PROGRAM: &str = r#"
@@ -115,11 +117,11 @@ fn has(compiler: &str) -> bool {
     found.is_ok()
 }
 
-/// A folder with the header and the program.
-fn sources() -> tempfile::TempDir {
+/// A folder with the header and a program.
+fn sources(program: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::write(folder.path().join("convt_bn_gap.h"), HEADER).expect("a writable folder");
-    fs::write(folder.path().join("program.c"), PROGRAM).expect("a writable folder");
+    fs::write(folder.path().join("program.c"), program).expect("a writable folder");
     folder
 }
 
@@ -133,7 +135,7 @@ fn a_c_program_gets_codes_and_sentences() {
     if !has("cc") {
         return;
     }
-    let folder = sources();
+    let folder = sources(PROGRAM);
     let (program, libraries) = (folder.path().join("program"), library().parent().expect("a folder"));
     compile(
         Command::new("cc")
@@ -176,7 +178,7 @@ fn the_header_compiles_as_cpp() {
     if !has("c++") {
         return;
     }
-    let folder = sources();
+    let folder = sources(PROGRAM);
     let flags = ["-std=c++11", "-pedantic", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-x", "c++", "program.c"];
     compile(Command::new("c++").args(flags).current_dir(folder.path()));
 }
@@ -189,7 +191,21 @@ fn nothing_but_the_interface_is_exported() {
     let exports = file.exports().expect("a symbol table");
     let mut names: Vec<_> = exports.iter().map(|export| String::from_utf8_lossy(export.name())).collect();
     names.sort();
-    assert_eq!(names, ["convt_bn_gap_f32", "convt_bn_gap_f32_on_stream", "convt_bn_gap_last_error", "solution"]);
+    let expected = [
+        "convt_bn_gap_bf16",
+        "convt_bn_gap_f16",
+        "convt_bn_gap_f32",
+        "convt_bn_gap_f32_on_stream",
+        "convt_bn_gap_f64",
+        "convt_bn_gap_last_error",
+        "convt_bn_gap_options_init",
+        "convt_bn_gap_plan_create",
+        "convt_bn_gap_plan_destroy",
+        "convt_bn_gap_plan_run",
+        "convt_bn_gap_plan_workspace_bytes",
+        "solution",
+    ];
+    assert_eq!(names, expected);
     for name in names {
         assert!(HEADER.contains(&format!("{name}(")), "{name} is not in the header");
     }
