@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs what `cargo xtask bundle-gpu` packed: ./run [test] [bench] [sanitize] [pytorch]; all but sanitize by default.
-# Needs a CUDA driver; `sanitize` needs compute-sanitizer, `pytorch` a python3 with PyTorch, and writes pytorch.json. Exits 1
+# Runs what `cargo xtask bundle-gpu` packed: ./run [test] [bench] [sanitize] [pytorch] [differential]; by default all but sanitize
+# and differential. Needs a CUDA driver; `sanitize` needs compute-sanitizer, the last two a python3 with PyTorch, of which `pytorch`
+# writes pytorch.json and `differential` holds random configurations against PyTorch on the CPU. Exits 1
 # if anything failed.
 cd "$(dirname "$0")" || exit 2
 export CONVT_BN_GAP_GOLDEN="$PWD/golden" CONVT_BN_GAP_BIN="$PWD/bin/convt-bn-gap"
@@ -27,6 +28,8 @@ for what in "$@"; do
         done ;;
     pytorch)
         step python3 bench/compare_pytorch.py bin/libconvt_bn_gap.so --all --json pytorch.json ;;
+    differential)
+        step python3 bench/differential.py bin/libconvt_bn_gap.so bin/convt-bn-gap --device cuda ;;
     *) echo "unknown: $what"; exit 2 ;;
     esac
 done
