@@ -53,7 +53,7 @@ impl Case {
     pub fn with(self, stride: [u32; 3], padding: [u32; 3], dilation: [u32; 3], cut: [i32; 3], groups: u32) -> Self {
         let ConvShape { input, kernel, .. } = self.shape;
         let reach = |a: usize| (input[a] - 1) * stride[a] + (kernel[a] - 1) * dilation[a] + 1;
-        let output = [0, 1, 2].map(|a| (reach(a) - padding[a]).strict_sub_signed(cut[a]));
+        let output = [0, 1, 2].map(|a| (reach(a) - padding[a]).checked_add_signed(-cut[a]).unwrap());
         Self { options: ConvOptions { stride, padding, dilation, output, groups }, ..self }
     }
 
