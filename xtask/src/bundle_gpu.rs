@@ -1,8 +1,8 @@
 //! `cargo xtask bundle-gpu`: everything that shows the GPU side, in one folder for a machine with neither cargo nor sources.
 //!
 //! ```text
-//! gpu-bundle/run              the runner: `./run [test|bench|sanitize|pytorch …]`, all but sanitize without arguments
-//! gpu-bundle/bin/             the command-line tool, the C library, the stripped test executables
+//! gpu-bundle/run              the runner: `./run [test|bench|sanitize|pytorch|differential …]`
+//! gpu-bundle/bin/             the command-line tool, the C library, the stripped executables of the tests that use a GPU
 //! gpu-bundle/golden/          the golden cases
 //! gpu-bundle/conformance.sm_90a.ptx  every operation of cuda_std, for the test `conformance`; only where a compiler is
 //! gpu-bundle/bench/           the comparison with PyTorch
@@ -20,6 +20,8 @@ use crate::{conformance, project};
 
 /// What the bundle may weigh.
 const LIMIT: u64 = 64 << 20;
+/// Tests that a GPU changes nothing about.
+const LEFT_OUT: [&str; 2] = ["test-simulated", "test-ptx"];
 
 /// Pack test and bench executables, their data and a runner into gpu-bundle/
 #[derive(clap::Args)]
@@ -44,6 +46,9 @@ pub(crate) fn run(_: &Arguments) -> Result<ExitCode> {
         } else {
             name.into()
         };
+        if LEFT_OUT.contains(&name.as_str()) {
+            continue;
+        }
         let to = bin.join(name);
         fs::copy(&built, &to).with_context(|| format!("cannot copy {}", built.display()))?;
         strip(&to)?;
