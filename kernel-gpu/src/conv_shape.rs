@@ -123,6 +123,25 @@ impl ConvOptions {
     }
 }
 
+impl ConvOptions {
+    /// Whether tap k carries any element to a position. What is cut off wholly must not be multiplied: 0 · NaN is NaN.
+    #[inline(always)]
+    pub const fn carries(&self, tap: [u32; 3], input: [u32; 3]) -> bool {
+        self.carries_along(0, tap[0], input[0])
+            && self.carries_along(1, tap[1], input[1])
+            && self.carries_along(2, tap[2], input[2])
+    }
+
+    #[inline(always)]
+    const fn carries_along(&self, axis: usize, tap: u32, extent: u32) -> bool {
+        let (stride, reach, padding) = (self.stride[axis], tap * self.dilation[axis], self.padding[axis]);
+        let stride = if stride == 0 { 1 } else { stride };
+        // The first element that padding does not cut off.
+        let first = padding.saturating_sub(reach).div_ceil(stride);
+        first < extent && first * stride + reach - padding < self.output[axis]
+    }
+}
+
 /// (position − reach)/stride, and whether that is an element of the input.
 #[inline(always)]
 const fn along(position: u32, reach: u32, stride: u32, extent: u32) -> (u32, bool) {
@@ -213,8 +232,15 @@ mod tests {
             ([1; 3], [0; 3], [1; 3], [4, 3, 5]),
             ([2, 3, 1], [1, 0, 2], [1, 2, 3], [4, 8, 5]),
             ([4, 1, 2], [0, 1, 0], [3, 1, 2], [12, 1, 9]),
+            ([1, 2, 3], [1, 2, 9], [1, 1, 5], [2, 1, 3]),
+            ([5, 1, 1], [3, 0, 4], [2, 1, 1], [1, 3, 1]),
         ] {
             let options = ConvOptions { stride, padding, dilation, output, groups: 1 };
+            for tap in 0..SHAPE.taps() {
+                let k = [tap / 2, 0, tap % 2];
+                let meets = |p| options.source(options.position(p).unwrap(), k, SHAPE.input).is_some();
+                assert_eq!(options.carries(k, SHAPE.input), (0..options.positions()).any(meets), "{options:?} {k:?}");
+            }
             for p in 0..options.positions() {
                 let at = [
                     p / u64::from(output[1] * output[2]),

@@ -353,22 +353,26 @@ pub mod device {
             Gather { position, cursor, channel: channel as u32, tap: tap as u32 }
         }
 
-        /// The place of the X of `gather`, in elements of the input.
+        /// With options: the place of the X of `gather`, in elements of the input.
         #[inline(always)]
         fn source(&self, gather: &Gather, part: Part) -> Option<u64> {
-            let (parameters, shape, cursor) = (self.parameters, &self.parameters.shape, &gather.cursor);
+            let (shape, cursor) = (&self.parameters.shape, &gather.cursor);
             if cursor.channel >= self.in_channels() {
                 return None;
             }
-            if OPTIONS {
-                let channel = part.group * self.in_channels() + cursor.channel;
-                let volume = part.batch as u64 * shape.in_channels as u64 + channel as u64;
-                let element = parameters.options.source(gather.position.coordinate, cursor.tap, shape.input)?;
-                return Some(volume * shape.volume() + element);
-            }
-            let image = (part.batch as u64 * shape.in_channels as u64 * shape.volume()) as i64;
-            let met = gather.position.meets(cursor.tap, shape);
-            if met { Some((image + gather.position.offset + cursor.delta) as u64) } else { None }
+            let channel = part.group * self.in_channels() + cursor.channel;
+            let volume = part.batch as u64 * shape.in_channels as u64 + channel as u64;
+            let element = self.parameters.options.source(gather.position.coordinate, cursor.tap, shape.input)?;
+            Some(volume * shape.volume() + element)
+        }
+
+        /// With options: whether the tap of `gather` carries anything.
+        #[inline(always)]
+        fn carries(&self, gather: &Gather) -> bool {
+            let shape = &self.parameters.shape;
+            let (line, k2) = div_rem(gather.tap as u64, shape.kernel[2] as u64);
+            let (k0, k1) = div_rem(line, shape.kernel[1] as u64);
+            self.parameters.options.carries([k0 as u32, k1 as u32, k2 as u32], shape.input)
         }
 
         /// Reads one step's values of X and W into registers, 0 where there are none, and moves on.
@@ -376,17 +380,25 @@ pub mod device {
         unsafe fn bring(&self, gather: &mut Gather, part: Part) -> InFlight<A> {
             let (parameters, shape) = (self.parameters, &self.parameters.shape);
             let mut flight = InFlight { x: [A::default(); 8], w: [A::default(); 4] };
+            let image = (part.batch as u64 * shape.in_channels as u64 * shape.volume()) as i64;
             unroll!(i < Self::TILE.position_loads() as usize, {
-                if let Some(at) = self.source(gather, part) {
-                    // SAFETY: ci < Cin and an element of the volume, so at < B·Cin·V.
+                if OPTIONS {
+                    if let Some(at) = self.source(gather, part) {
+                        // SAFETY: ci < Cin and an element of the volume, so at < B·Cin·V.
+                        flight.x[i] = A::from_f64(unsafe { parameters.input.load(at) }.to_f64());
+                    }
+                } else if gather.cursor.channel < shape.in_channels && gather.position.meets(gather.cursor.tap, shape) {
+                    let at = (image + gather.position.offset + gather.cursor.delta) as u64;
+                    // SAFETY: ci < Cin and p − k inside the volume, so at < B·Cin·V.
                     flight.x[i] = A::from_f64(unsafe { parameters.input.load(at) }.to_f64());
                 }
                 gather.cursor.advance(Self::TILE.rows_at_once(), shape);
             });
             let taps = shape.taps();
+            let carries = !OPTIONS || self.carries(gather);
             unroll!(i < Self::TILE.channel_loads() as usize, {
                 let channel = part.channel + self.thread / STEP + i as u32 * (Self::TILE.threads() / STEP);
-                if gather.channel < self.in_channels() && channel < self.out_channels() {
+                if gather.channel < self.in_channels() && channel < self.out_channels() && carries {
                     let row = part.group * self.in_channels() + gather.channel;
                     let row = row as u64 * self.out_channels() as u64 + channel as u64;
                     // SAFETY: ci < Cin, c < Cout/groups, tap < taps, so the index is below Cin·Cout/groups·taps.

@@ -44,12 +44,6 @@ fn launched<P>(spec: KernelSpec) -> Launched {
 
 fn kernels() -> Vec<Launched> {
     let mut kernels = vec![
-        launched::<ConvTransposeMoments<f32>>(conv::FORM_F32_WIDE.spec),
-        launched::<ConvTransposeMoments<f32>>(conv::FORM_F32_NARROW.spec),
-        launched::<ConvTransposeMoments<f32>>(conv::FORM_F32_STRICT_WIDE.spec),
-        launched::<ConvTransposeMoments<f32>>(conv::FORM_F32_STRICT_NARROW.spec),
-        launched::<ConvTransposeMoments<f64>>(conv::FORM_F64_WIDE.spec),
-        launched::<ConvTransposeMoments<f64>>(conv::FORM_F64_NARROW.spec),
         launched::<BatchNormReduce>(batch_norm_reduce::SPEC),
         launched::<PoolFinish<f32>>(pool_finish::SPEC_F32),
         launched::<PoolFinish<f64>>(pool_finish::SPEC_F64),
@@ -67,6 +61,10 @@ fn kernels() -> Vec<Launched> {
         launched::<GramEnergy>(gram_energy::SPEC),
         launched::<SpectralFinish>(spectral_finish::SPEC),
     ];
+    kernels.extend(conv::FORMS.map(|form| match form.spec.name.contains("_f64_") {
+        true => launched::<ConvTransposeMoments<f64>>(form.spec),
+        false => launched::<ConvTransposeMoments<f32>>(form.spec),
+    }));
     kernels.sort_by_key(|kernel| kernel.spec.name);
     kernels
 }
