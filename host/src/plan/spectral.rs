@@ -61,7 +61,7 @@ pub struct CudaSpectral {
 pub enum Ineligible {
     /// Elements other than f32.
     Elements(DType),
-    /// An option of the convolution that it does not know, and its value.
+    /// An option of the convolution that it does not know.
     Option(&'static str),
     /// An axis too long for the twiddles' indices.
     Axis(u64),

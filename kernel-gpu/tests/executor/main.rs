@@ -74,6 +74,22 @@ forms! {
     f64_narrow: FORM_F64_NARROW;
 }
 
+/// 0 · NaN is NaN: what padding cuts off wholly must not be multiplied.
+#[test]
+fn a_tap_that_is_cut_off_wholly_reaches_nothing() {
+    let case = Case::new("one tap of three is left", [1, 1, 1], [1; 3], [1, 1, 3]);
+    let case = case.with([1; 3], [0, 0, 1], [1; 3], [0, 0, 1], 1);
+    for form in FORMS.into_iter().filter(|form| form.options && !form.spec.name.contains("_f64_")) {
+        let finite = |w: [f32; 3]| {
+            let schedule = cuda_std::simt::Schedule::InOrder;
+            let (mean, m2) = launch::conv_transpose_moments(form, schedule, &case, &[1.5f32], &w);
+            mean.iter().chain(&m2).all(|moment| moment.is_finite())
+        };
+        assert!(finite([f32::NAN, 1.0, f32::INFINITY]), "{}", form.spec.name);
+        assert!(!finite([1.0, f32::NAN, 1.0]), "{}", form.spec.name);
+    }
+}
+
 fn any_case() -> impl Strategy<Value = Case> {
     let channels = prop_oneof![1u32..20, 30u32..36, 62u32..68, 126u32..131];
     let extents = (1u32..4, 1u32..7, channels).prop_map(|(b, cin, cout)| [b, cin, cout]);
