@@ -11,14 +11,18 @@ use crate::project;
 /// The README's test command.
 const TEST: &[&str] = &["cargo", "test", "--release", "--workspace"];
 
+/// A workspace of its own, with criterion.
+const BENCHES: &str = "bench/criterion/Cargo.toml";
+
 /// What a test prints that needs a GPU and finds none.
 const SKIPPED: &str = "skipped: no CUDA device";
 
 /// Name, command, further environment.
 type Step = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]);
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 12] = [
     ("format", &["cargo", "fmt", "--all", "--check"], &[]),
+    ("format of the benches", &["cargo", "fmt", "--manifest-path", BENCHES, "--check"], &[]),
     ("clippy", &["cargo", "clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"], &[]),
     (
         "clippy without features",
@@ -36,6 +40,23 @@ const STEPS: [Step; 10] = [
             "--no-default-features",
             "--features",
             "cli",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        &[],
+    ),
+    (
+        "clippy of the benches",
+        &[
+            "cargo",
+            "clippy",
+            "--release",
+            "--all-targets",
+            "--manifest-path",
+            BENCHES,
+            "--target-dir",
+            "target/bench",
             "--",
             "-D",
             "warnings",
