@@ -20,10 +20,11 @@ mod nonfinite;
 mod plain;
 mod simd;
 mod spectral;
+mod stages;
+mod tasks;
 mod watch;
 
 use std::borrow::Cow;
-use std::time::Instant;
 
 use ndarray::{Array1, Array2, Array5, ArrayView1, ArrayView5, Axis};
 
@@ -31,11 +32,13 @@ use crate::Error;
 use crate::batch_norm::{Channel, Moments, inverse_std};
 use crate::element::{DType, Element};
 use crate::memory;
-use crate::plan::{Algorithm, Precision};
+use crate::plan::{Algorithm, Ineligible, Precision};
 use crate::problem::Problem;
 use crate::tensors::{Inputs, Outputs, widen1};
 use means::{CentredMeans, Sums};
 use simd::Real;
+pub use stages::Stage;
+use stages::{Stages, Work};
 pub use watch::Watch;
 
 /// Spectral sums in `f32` that lose more than this factor to cancellation are done again in `f64`. Rounding errors are some
@@ -49,27 +52,21 @@ pub struct Way {
     pub algorithm: Algorithm,
     /// In the tensors' type, or in `f64`.
     pub precision: Precision,
+    /// Bytes that the spectral way may take beside the tensors: it cuts its work to stay within them.
+    pub workspace_budget: u64,
 }
 
-/// How long a part of a run took.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Stage {
-    /// What was done.
-    pub name: &'static str,
-    /// Seconds on the clock on the wall.
-    pub seconds: f64,
-    /// Bytes of tensors and workspace that it must read and write at least once.
-    pub bytes: u64,
-    /// Multiplications and additions, estimated.
-    pub flops: u64,
-}
+/// Bytes of workspace that the spectral way takes at most, unless the caller says otherwise: KernelBench 77 takes a fortieth,
+/// and most of it is scratch of threads where volumes are large.
+pub const WORKSPACE_BUDGET: u64 = 4 << 30;
 
 /// Computes all outputs; they are not rounded to the tensors' type yet.
 ///
 /// Progress counts blocks of the sums of squares; where they are not needed there is none.
 ///
 /// # Errors
-/// [`Error::Input`], [`Error::Memory`], [`Error::Cancelled`], and [`Error::Unsupported`] for a way that is none for the problem.
+/// [`Error::Input`], [`Error::Memory`], [`Error::Cancelled`], [`Error::Unsupported`] for a way that is none for the problem, and
+/// [`Error::Ineligible`] for a budget that is too small.
 pub fn run<T: Element>(
     problem: &Problem,
     inputs: &Inputs<'_, T>,
@@ -86,20 +83,15 @@ pub fn run<T: Element>(
         x: in_standard_layout("input in C order", inputs.input)?,
         w: in_standard_layout("kernel in C order", inputs.kernel)?,
     };
-    let began = Instant::now();
-    let sums = Sums::of(&operands)?;
     let elements = (operands.x.len() + operands.w.len()) as u64;
-    let mut stages = vec![Stage {
-        name: "sums",
-        seconds: began.elapsed().as_secs_f64(),
-        bytes: elements.saturating_mul(T::DTYPE.bytes() as u64),
-        flops: elements.saturating_mul(3),
-    }];
+    let bytes = elements.saturating_mul(T::DTYPE.bytes() as u64);
+    let mut stages = Stages::default();
+    let sums = stages.time("sums", Work { bytes, flops: elements.saturating_mul(3) }, || Sums::of(&operands))?;
     let outputs = match problem.uses_batch_statistics() {
         true => by_batch_statistics(&operands, inputs, &sums, way, watch, &mut stages)?,
         false => by_running_statistics(&operands, inputs, &sums)?,
     };
-    Ok((outputs, stages))
+    Ok((outputs, stages.into()))
 }
 
 /// Phases of an axis at most.
@@ -144,18 +136,32 @@ pub(crate) fn spectral_eligible(problem: &Problem) -> Result<(), Error> {
     })
 }
 
-/// Bytes a run takes beside its tensors.
-pub(crate) fn workspace_bytes(problem: &Problem, dtype: DType, way: Way, threads: usize) -> u64 {
+/// Bytes a run takes beside its tensors at most, with so many threads. What is done again in `f64` is counted.
+///
+/// # Errors
+/// The bytes that the spectral way's budget would have to hold, where that is more than it does.
+pub(crate) fn workspace_bytes(problem: &Problem, dtype: DType, way: Way, threads: usize) -> Result<u64, u64> {
     let means = means::workspace_bytes(problem);
-    let wide = dtype == DType::F64 || way.precision == Precision::Strict;
-    let squares = match (problem.uses_batch_statistics(), way.algorithm, wide) {
-        (false, ..) => 0,
-        (true, Algorithm::Spectral, true) => plain::workspace_bytes::<f64>(problem, threads),
-        (true, Algorithm::Spectral, false) => plain::workspace_bytes::<f32>(problem, threads),
-        (true, _, true) => direct::workspace_bytes::<f64>(problem, threads),
-        (true, _, false) => direct::workspace_bytes::<f32>(problem, threads),
+    let narrow = dtype != DType::F64 && way.precision == Precision::Default;
+    let squares = match (problem.uses_batch_statistics(), way.algorithm) {
+        (false, _) => 0,
+        (true, Algorithm::Spectral) => {
+            let budget = way.workspace_budget.saturating_sub(means);
+            let wide = plain::workspace_bytes::<f64>(problem, budget, threads);
+            let narrow = if narrow { plain::workspace_bytes::<f32>(problem, budget, threads) } else { Ok(0) };
+            match (wide, narrow) {
+                (Ok(wide), Ok(narrow)) => wide.max(narrow),
+                (wide, narrow) => return Err(means.saturating_add(wide.err().max(narrow.err()).unwrap_or(0))),
+            }
+        }
+        (true, _) => direct::workspace_bytes::<f64>(problem, threads),
     };
-    means.saturating_add(squares)
+    Ok(means.saturating_add(squares))
+}
+
+/// The refusal of a budget.
+fn too_little(needed: u64, budget: u64) -> Error {
+    Error::Ineligible(Ineligible::Workspace { needed, budget })
 }
 
 /// A problem and its two large tensors, in C order.
@@ -173,7 +179,7 @@ fn by_batch_statistics<T: Element>(
     sums: &Sums,
     way: Way,
     watch: Watch<'_>,
-    stages: &mut Vec<Stage>,
+    stages: &mut Stages,
 ) -> Result<Outputs<f64>, Error> {
     let problem = operands.problem;
     let means = CentredMeans::of(operands, sums)?;
@@ -213,7 +219,7 @@ fn sums_of_squares<T: Element>(
     sums: &Sums,
     way: Way,
     watch: Watch<'_>,
-    stages: &mut Vec<Stage>,
+    stages: &mut Stages,
 ) -> Result<Array1<f64>, Error> {
     if T::DTYPE == DType::F32 && way.precision == Precision::Default {
         let (squares, condition) = in_precision::<T, f32>(operands, means, sums, way, watch, stages)?;
@@ -232,21 +238,19 @@ fn in_precision<T: Element, R: Real>(
     sums: &Sums,
     way: Way,
     watch: Watch<'_>,
-    stages: &mut Vec<Stage>,
+    stages: &mut Stages,
 ) -> Result<(Array1<f64>, f64), Error> {
     if way.algorithm == Algorithm::Spectral {
-        let energies = plain::sum_of_squares::<T, R>(operands, means, sums, watch)?;
+        let budget = way.workspace_budget.saturating_sub(means::workspace_bytes(operands.problem));
+        let energies = plain::sum_of_squares::<T, R>(operands, means, sums, budget, watch)?;
         stages.extend(energies.stages);
         return Ok((energies.squares.into(), energies.condition));
     }
-    let began = Instant::now();
-    let squares = direct::sum_of_squares::<T, R>(operands, means, watch)?;
-    stages.push(Stage {
-        name: "convolution",
-        seconds: began.elapsed().as_secs_f64(),
+    let work = Work {
         bytes: (operands.x.len() + operands.w.len()) as u64 * T::DTYPE.bytes() as u64,
-        flops: 2 * direct::operations(operands.problem) as u64,
-    });
+        flops: (2.0 * direct::operations(operands.problem)) as u64,
+    };
+    let squares = stages.time("convolution", work, || direct::sum_of_squares::<T, R>(operands, means, watch))?;
     // z is rounded relative to what it is summed from, means and all.
     let condition = sums.cancelled(&sums.squares, squares.as_slice().unwrap_or_default()).sqrt();
     Ok((squares, condition))
@@ -260,13 +264,18 @@ pub(crate) fn seconds(problem: &Problem, dtype: DType, way: Way) -> f64 {
     // Vectors multiplied and added a second, and scalars by `direct`.
     const SPECTRAL: f64 = 1.0e9;
     const DIRECT: [f64; 2] = [30e9, 13e9];
+    // Of each group's phases: tables, tasks and sums of their own.
     const LAUNCH: f64 = 50e-6;
     let wide = dtype == DType::F64 || way.precision == Precision::Strict;
-    match (way.algorithm, wide) {
-        (Algorithm::Spectral, true) => LAUNCH + plain::operations::<f64>(problem) / SPECTRAL,
-        (Algorithm::Spectral, false) => LAUNCH + plain::operations::<f32>(problem) / SPECTRAL,
-        (_, wide) => direct::operations(problem) / DIRECT[usize::from(wide)],
+    if way.algorithm != Algorithm::Spectral {
+        return direct::operations(problem) / DIRECT[usize::from(wide)];
     }
+    let budget = way.workspace_budget.saturating_sub(means::workspace_bytes(problem));
+    let (launches, operations) = match wide {
+        true => plain::operations::<f64>(problem, budget),
+        false => plain::operations::<f32>(problem, budget),
+    };
+    launches * LAUNCH + operations / SPECTRAL
 }
 
 fn by_running_statistics<T: Element>(

@@ -24,6 +24,7 @@ mod cuda_direct;
 mod device;
 mod gram;
 mod measure;
+mod on_cpu;
 mod recipe;
 mod roles;
 mod spectral;
@@ -257,7 +258,8 @@ impl<T: Storage> Plan<T> {
         inputs.check(&self.problem)?;
         match &mut self.engine {
             Engine::Cpu => {
-                let way = cpu::Way { algorithm: self.recipe.algorithm, precision: self.recipe.precision };
+                let Recipe { algorithm, precision, workspace_budget, .. } = self.recipe;
+                let way = on_cpu::way(&self.problem, T::DTYPE, (algorithm, precision), workspace_budget);
                 let wide = inputs.widened()?;
                 let (outputs, stages) = cpu::run(&self.problem, &wide.as_inputs(), way, watch)?;
                 self.stages = stages;

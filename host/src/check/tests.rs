@@ -75,7 +75,8 @@ fn permuted_channels_and_samples_fail() {
 fn flipped_taps_fail() {
     let (problem, mut tensors, _) = case();
     tensors.kernel = tensors.kernel.slice(s![.., .., ..;-1, ..;-1, ..;-1]).to_owned();
-    let way = cpu::Way { algorithm: Algorithm::Direct, precision: crate::Precision::Default };
+    let precision = crate::Precision::Default;
+    let way = cpu::Way { algorithm: Algorithm::Direct, precision, workspace_budget: 0 };
     let flipped = cpu::run(&problem, &tensors.as_inputs(), way, cpu::Watch::default()).unwrap().0;
     assert!(!passes(&flipped.output));
 }

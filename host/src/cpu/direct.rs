@@ -104,7 +104,9 @@ pub(super) fn workspace_bytes<R: Real>(problem: &Problem, threads: usize) -> u64
     let channels = problem.group_out_channels().div_ceil(cut.channel_blocks);
     let rows = problem.group_in_channels() * problem.taps();
     let weights = if problem.groups() == 1 { rows * channels } else { problem.kernel_elements() } as u64;
-    let scratch = (cut.widest() * (ROWS.min(rows) + channels)) as u64 * threads.min(cut.shares) as u64;
+    // X once more, and 64 rows of W: what a product packs for itself.
+    let scratch = cut.widest() * (2 * ROWS.min(rows) + channels) + 64 * ROWS.min(rows);
+    let scratch = scratch as u64 * threads.min(cut.shares) as u64;
     let values = weights.saturating_add(scratch).saturating_mul(size_of::<R>() as u64);
     values.saturating_add((cut.shares * problem.out_channels()) as u64 * 8)
 }

@@ -120,12 +120,13 @@ pub(super) fn sample_means<T: Element>(operands: &Operands<'_, T>, sums: &Sums) 
     Ok(means)
 }
 
-/// Bytes: sums, centred sums, deviations, and the outputs they lead to.
+/// Bytes: what is known of each row, sums, centred sums, deviations, and the outputs they lead to.
 pub(super) fn workspace_bytes(problem: &Problem) -> u64 {
-    let (batch, ci, co) = (problem.batch(), problem.in_channels(), problem.group_out_channels());
-    let rows = (ci as u64).saturating_mul(Boxes::most(problem) as u64);
-    let of_rows = rows.saturating_mul(2 * batch as u64 + co as u64);
-    of_rows.saturating_add((batch * problem.out_channels()) as u64).saturating_mul(8)
+    let [batch, ci, co] = [problem.batch(), problem.in_channels(), problem.group_out_channels()].map(|n| n as u64);
+    let boxes = ci.saturating_mul(Boxes::most(problem) as u64).saturating_mul(2 * batch + co);
+    let rows = ci.saturating_mul(batch + co).saturating_mul((size_of::<RowSums>() + 2 * size_of::<f64>()) as u64);
+    let outputs = batch.saturating_mul(problem.out_channels() as u64);
+    boxes.saturating_add(outputs).saturating_mul(size_of::<f64>() as u64).saturating_add(rows)
 }
 
 /// products += factor·x·w, group by group: (.., Cout) of x (.., Cin·boxes) and w (Cin·boxes, Cout / groups).

@@ -12,11 +12,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ndarray::Array1;
 
-use super::means::{CentredMeans, Sums, mean_of};
+use super::Operands;
+use super::means::{self, CentredMeans, Sums, mean_of};
 use super::simd::Real;
 use super::spectral::{self, Energies};
+use super::stages::Stages;
 use super::watch::Watch;
-use super::{Operands, Stage};
 use crate::Error;
 use crate::element::Element;
 use crate::memory;
@@ -54,45 +55,55 @@ fn is_plain(problem: &Problem) -> bool {
     problem.convolution().first_set().is_none()
 }
 
-/// Bytes beside the tensors.
-pub(super) fn workspace_bytes<R: Real>(problem: &Problem, threads: usize) -> u64 {
-    if is_plain(problem) {
-        return spectral::workspace_bytes::<R>(problem, threads);
-    }
-    let of_part = |part: Part| {
-        let copies = part.problem.input_elements().saturating_add(part.problem.kernel_elements()) as u64;
-        let workspace = spectral::workspace_bytes::<R>(&part.problem, threads);
-        workspace.saturating_add(copies.saturating_mul(size_of::<R>() as u64))
-    };
-    parts(problem).into_iter().flatten().map(of_part).max().unwrap_or(0)
-}
-
-/// Multiplications and additions of vectors.
-pub(super) fn operations<R: Real>(problem: &Problem) -> f64 {
-    if is_plain(problem) {
-        return spectral::operations::<R>(problem);
-    }
-    let Some(parts) = parts(problem) else { return f64::INFINITY };
-    problem.groups() as f64 * parts.iter().map(|part| spectral::operations::<R>(&part.problem)).sum::<f64>()
-}
-
-/// Σ_{b,p} (z[b,c,p] − m[b,c])² for each channel.
+/// Bytes beside the tensors that a run with so many threads takes, of `budget` at most.
 ///
 /// # Errors
-/// [`Error::Memory`] where the workspace does not fit, [`Error::Cancelled`].
+/// The bytes that would do, where those are more.
+pub(super) fn workspace_bytes<R: Real>(problem: &Problem, budget: u64, threads: usize) -> Result<u64, u64> {
+    if is_plain(problem) {
+        return spectral::workspace_bytes::<R>(problem, budget, threads);
+    }
+    let (mut most, mut needed) = (0, None);
+    for part in parts(problem).into_iter().flatten() {
+        let copies = part.copies(problem);
+        match spectral::workspace_bytes::<R>(&part.problem, budget.saturating_sub(copies), threads) {
+            Ok(bytes) => most = most.max(copies.saturating_add(bytes)),
+            Err(bytes) => needed = needed.max(Some(copies.saturating_add(bytes))),
+        }
+    }
+    needed.map_or(Ok(most), Err)
+}
+
+/// Launches of spectral sums, and the vectors that they multiply and add.
+pub(super) fn operations<R: Real>(problem: &Problem, budget: u64) -> (f64, f64) {
+    if is_plain(problem) {
+        return (1.0, spectral::operations::<R>(problem, budget));
+    }
+    let Some(parts) = parts(problem) else { return (1.0, f64::INFINITY) };
+    let of_part = |part: &Part| spectral::operations::<R>(&part.problem, budget.saturating_sub(part.copies(problem)));
+    let groups = problem.groups() as f64;
+    (groups * parts.len() as f64, groups * parts.iter().map(of_part).sum::<f64>())
+}
+
+/// Σ_{b,p} (z[b,c,p] − m[b,c])² for each channel, in a workspace of at most `budget` bytes.
+///
+/// # Errors
+/// [`Error::Ineligible`] where the budget is too small, [`Error::Memory`] where the workspace does not fit,
+/// [`Error::Cancelled`].
 pub(super) fn sum_of_squares<T: Element, R: Real>(
     operands: &Operands<'_, T>,
     means: &CentredMeans,
     sums: &Sums,
+    budget: u64,
     watch: Watch<'_>,
 ) -> Result<Energies, Error> {
     let problem = operands.problem;
     if is_plain(problem) {
-        return spectral::sum_of_squares::<T, R>(operands, sums, watch);
+        return spectral::sum_of_squares::<T, R>(operands, sums, budget, watch);
     }
     let parts = parts(problem).unwrap_or_default();
     let outputs = problem.group_out_channels();
-    let mut all = Energies { squares: vec![0.0; problem.out_channels()], condition: 0.0, stages: Vec::new() };
+    let mut all = Energies { squares: vec![0.0; problem.out_channels()], condition: 0.0, stages: Stages::default() };
     let (total, begun) = ((problem.groups() * parts.len()) as u64 * PER_PART, AtomicU64::new(0));
     let progress = |done: u64, of: u64| {
         let done = begun.load(Ordering::Relaxed) + done * PER_PART / of.max(1);
@@ -106,7 +117,12 @@ pub(super) fn sum_of_squares<T: Element, R: Real>(
                 Operands { problem: &part.problem, x: Cow::Borrowed(&x), w: part.kernel(operands, group)?.into() };
             let part_sums = Sums::of(&part_operands)?;
             let watch = Watch { progress: Some(&progress), ..watch };
-            let energies = spectral::sum_of_squares::<T, R>(&part_operands, &part_sums, watch)?;
+            let energies = spectral::sum_of_squares::<T, R>(
+                &part_operands,
+                &part_sums,
+                budget.saturating_sub(part.copies(problem)),
+                watch,
+            )?;
             let part_means = CentredMeans::of(&part_operands, &part_sums)?;
             for (c, square) in channels.clone().zip(energies.squares) {
                 let apart = (0..problem.batch()).map(|b| {
@@ -117,7 +133,7 @@ pub(super) fn sum_of_squares<T: Element, R: Real>(
             }
             // NaN, of what is not finite, is the caller's to see by the sums.
             all.condition = all.condition.max(energies.condition);
-            energies.stages.into_iter().for_each(|stage| add(&mut all.stages, stage));
+            all.stages.extend(energies.stages);
             begun.fetch_add(PER_PART, Ordering::Relaxed);
         }
     }
@@ -127,17 +143,6 @@ pub(super) fn sum_of_squares<T: Element, R: Real>(
         *square += (problem.positions() - met) as f64 * of_samples.sum();
     }
     Ok(all)
-}
-
-fn add(stages: &mut Vec<Stage>, stage: Stage) {
-    match stages.iter_mut().find(|other| other.name == stage.name) {
-        Some(other) => {
-            other.seconds += stage.seconds;
-            other.bytes = other.bytes.saturating_add(stage.bytes);
-            other.flops = other.flops.saturating_add(stage.flops);
-        }
-        None => stages.push(stage),
-    }
 }
 
 /// The input of one group, (B, Cin / groups, D, H, W).
@@ -164,6 +169,14 @@ impl Part {
         // In eval mode one value a channel is no error.
         let problem = Problem::builder(input, kernel).mode(Mode::Eval).running_statistics(true).build().ok()?;
         Some(Part { problem, phases })
+    }
+
+    /// Bytes of its own input and kernel, and of their sums and means.
+    fn copies(&self, whole: &Problem) -> u64 {
+        let of_input = if whole.groups() == 1 { 0 } else { self.problem.input_elements() };
+        let copies = of_input.saturating_add(self.problem.kernel_elements()) as u64;
+        // Of `f64` at most.
+        copies.saturating_mul(8).saturating_add(means::workspace_bytes(&self.problem))
     }
 
     /// The kernel of one group's part, zeros between the taps.

@@ -4,13 +4,11 @@
 
 use std::fmt;
 
-use super::{Backend, CudaDirect, CudaSpectral, cost};
+use super::{Backend, CudaDirect, CudaSpectral, cost, on_cpu};
 use crate::Error;
-use crate::cpu;
 use crate::element::DType;
 use crate::problem::Problem;
 use crate::reference;
-use crate::tensors;
 
 /// A way to compute the operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,8 +67,9 @@ pub struct PlanOptions {
     pub algorithm: AlgorithmChoice,
     /// How accurate. Strict on the CPU is in `f64` throughout.
     pub precision: Precision,
-    /// Bytes of workspace that the spectral way may take: it cuts the batch to stay within them.
-    /// [`WORKSPACE_BUDGET`](super::WORKSPACE_BUDGET) where not given; never more than there are.
+    /// Bytes of workspace that the spectral way may take: it cuts its work to stay within them, and is not possible for a
+    /// problem whose least is more. Where not given, [`WORKSPACE_BUDGET`](super::WORKSPACE_BUDGET), and on a CPU
+    /// [`cpu::WORKSPACE_BUDGET`](crate::cpu::WORKSPACE_BUDGET); never more than there are.
     pub workspace_budget: Option<u64>,
 }
 
@@ -104,6 +103,8 @@ pub struct Recipe {
     pub reason: &'static str,
     /// Bytes it takes beside inputs and outputs.
     pub workspace_bytes: u64,
+    /// On a CPU: bytes that the spectral way cuts its work to stay within.
+    pub workspace_budget: u64,
     /// On a GPU: which kernels, and how the work is dealt to their blocks.
     pub cuda: Option<CudaRecipe>,
 }
@@ -184,67 +185,37 @@ fn computed_on_cuda(dtype: DType) -> Result<(), Error> {
 }
 
 /// The reason where there was no choice.
-const FORCED: &str = "forced";
+pub(super) const FORCED: &str = "forced";
 
 /// Chooses the algorithm and sizes its workspace.
 ///
 /// # Errors
 /// [`Error::Unsupported`] where a forced algorithm is none of the device's, [`Error::Ineligible`] where it is not one for the
-/// problem, [`Error::Memory`] where
-/// the workspace exceeds the memory there is.
+/// problem, [`Error::Memory`] where the workspace exceeds the memory there is.
 pub fn design(problem: &Problem, facts: &DeviceFacts, dtype: DType, options: PlanOptions) -> Result<Recipe, Error> {
-    let eligible = eligible(facts.backend);
-    if facts.backend == Backend::Cpu {
-        cpu::check_phases(problem)?;
-    }
-    let (algorithm, reason) = match options.algorithm {
-        AlgorithmChoice::Force(forced) if eligible.algorithms.contains(&forced) => (forced, FORCED),
-        AlgorithmChoice::Force(forced) => {
+    if let AlgorithmChoice::Force(forced) = options.algorithm {
+        let (algorithms, sentence) = algorithms(facts.backend);
+        if !algorithms.contains(&forced) {
             return Err(Error::Unsupported {
                 option: "algorithm",
                 found: forced.to_string(),
                 device: facts.backend.to_string(),
-                supported: eligible.sentence,
+                supported: sentence,
             });
         }
-        AlgorithmChoice::Auto if facts.backend == Backend::Cpu && cpu::spectral_eligible(problem).is_err() => {
-            (Algorithm::Direct, "direct: spectral cannot leave out what padding cuts off")
-        }
-        AlgorithmChoice::Auto if facts.backend == Backend::Cpu && problem.uses_batch_statistics() => {
-            let seconds =
-                |algorithm| cpu::seconds(problem, dtype, cpu::Way { algorithm, precision: options.precision });
-            match seconds(Algorithm::Direct) < seconds(Algorithm::Spectral) {
-                true => (Algorithm::Direct, "direct: estimated to take less time than spectral"),
-                false => (Algorithm::Spectral, "spectral: estimated to take less time than direct"),
-            }
-        }
-        AlgorithmChoice::Auto => (eligible.algorithms[0], eligible.preference),
-    };
-    if (facts.backend, algorithm) == (Backend::Cpu, Algorithm::Spectral) {
-        cpu::spectral_eligible(problem)?;
     }
-    let (algorithm, reason, cuda) = match facts.backend {
+    let mut cuda = None;
+    let (algorithm, reason, workspace_bytes) = match facts.backend {
+        Backend::Cpu => on_cpu::design(problem, facts, dtype, options)?,
         Backend::Cuda => {
-            let (cuda, reason) = CudaRecipe::design(problem, facts, dtype, options)?;
-            (cuda.algorithm(), reason, Some(cuda))
+            let (recipe, reason) = CudaRecipe::design(problem, facts, dtype, options)?;
+            cuda = Some(recipe);
+            (recipe.algorithm(), reason, recipe.workspace_bytes())
         }
-        _ => (algorithm, reason, None),
-    };
-    let workspace_bytes = match algorithm {
-        // The tensors are widened to `f64` first, where they are not.
-        Algorithm::Reference => {
-            let elements = problem.input_elements() as u64 + problem.kernel_elements() as u64;
-            let threads = facts.threads.min(problem.out_channels());
-            reference::workspace_bytes(problem, threads).saturating_add(elements.saturating_mul(8))
+        Backend::Reference if options.algorithm == AlgorithmChoice::Auto => {
+            (Algorithm::Reference, "the device is the definition", reference_bytes(problem, facts))
         }
-        _ => {
-            let way = cpu::Way { algorithm, precision: options.precision };
-            let of_cpu = || {
-                let widened = tensors::widened_bytes(problem, dtype);
-                cpu::workspace_bytes(problem, dtype, way, facts.threads).saturating_add(widened)
-            };
-            cuda.map_or_else(of_cpu, |cuda| cuda.workspace_bytes())
-        }
+        Backend::Reference => (Algorithm::Reference, FORCED, reference_bytes(problem, facts)),
     };
     match facts.available_memory {
         Some(available) if workspace_bytes > available => {
@@ -257,35 +228,27 @@ pub fn design(problem: &Problem, facts: &DeviceFacts, dtype: DType, options: Pla
             dtype,
             reason,
             workspace_bytes,
+            workspace_budget: on_cpu::budget(facts, options),
             cuda,
         }),
     }
 }
 
-/// What a device can run, the preferred algorithm first.
-struct Eligible {
-    algorithms: &'static [Algorithm],
-    preference: &'static str,
-    sentence: &'static str,
+/// Bytes of the definition: the tensors are widened to `f64` first, where they are not.
+pub(super) fn reference_bytes(problem: &Problem, facts: &DeviceFacts) -> u64 {
+    let elements = problem.input_elements() as u64 + problem.kernel_elements() as u64;
+    let threads = facts.threads.min(problem.out_channels());
+    reference::workspace_bytes(problem, threads).saturating_add(elements.saturating_mul(8))
 }
 
-fn eligible(backend: Backend) -> Eligible {
+/// What a device can run, and that as a clause.
+fn algorithms(backend: Backend) -> (&'static [Algorithm], &'static str) {
     match backend {
-        Backend::Cpu => Eligible {
-            algorithms: &[Algorithm::Spectral, Algorithm::Direct, Algorithm::Reference],
-            preference: "nothing is convolved",
-            sentence: "spectral, direct and reference are",
-        },
-        Backend::Cuda => Eligible {
-            algorithms: &[Algorithm::Direct, Algorithm::Spectral],
-            preference: "what takes less time",
-            sentence: "direct and spectral are",
-        },
-        Backend::Reference => Eligible {
-            algorithms: &[Algorithm::Reference],
-            preference: "the device is the definition",
-            sentence: "reference is",
-        },
+        Backend::Cpu => {
+            (&[Algorithm::Spectral, Algorithm::Direct, Algorithm::Reference], "spectral, direct and reference are")
+        }
+        Backend::Cuda => (&[Algorithm::Direct, Algorithm::Spectral], "direct and spectral are"),
+        Backend::Reference => (&[Algorithm::Reference], "reference is"),
     }
 }
 

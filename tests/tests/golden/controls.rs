@@ -57,7 +57,7 @@ const BLIND_STATISTICS: [(&str, &str, &str); 13] = [
 const OLD: &str = "almost all of it is the old one; the small share of the batch differs by 1/n";
 
 fn compute(problem: &Problem, tensors: &Tensors<f64>) -> Outputs<f64> {
-    let way = cpu::Way { algorithm: Algorithm::Direct, precision: Precision::Default };
+    let way = cpu::Way { algorithm: Algorithm::Direct, precision: Precision::Default, workspace_budget: 0 };
     cpu::run(problem, &tensors.as_inputs(), way, Watch::default()).expect("a case that fits").0
 }
 

@@ -21,7 +21,7 @@ pub struct Where {
     /// strict keeps every step in the input's precision or wider.
     #[arg(long, value_enum, default_value_t = PrecisionArgument::Default)]
     precision: PrecisionArgument,
-    /// Workspace in MiB that the spectral algorithm may take on a GPU; it cuts the batch to stay within it.
+    /// Workspace in MiB that the spectral algorithm may take; it cuts its work to stay within it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     workspace_mib: Option<u64>,
     /// Threads that compute on the CPU; else RAYON_NUM_THREADS, else as many as there are processors.

@@ -12,11 +12,16 @@
 //! Error: about 1e-7·log n of the norm in `f32`.
 //! Sources: Stockham 1966; Van Loan, Computational Frameworks for the FFT, §1.7; Bluestein 1970.
 
+mod bluestein;
+mod butterfly;
+
 use std::f64::consts::TAU;
 
 use pulp::Simd;
 
 use crate::cpu::simd::{Complex, Real, zero};
+use bluestein::Bluestein;
+use butterfly::{Butterfly, Five, Four, Six, Three, Two};
 
 /// The largest prime factor that is transformed by its definition: past it, Bluestein's way costs less.
 const LARGEST_PRIME: usize = 31;
@@ -49,16 +54,6 @@ struct Pass<R> {
     roots: Vec<[R; 2]>,
 }
 
-#[derive(Debug)]
-struct Bluestein<R> {
-    /// Of a length ≥ 2n − 1 with small factors.
-    inner: Dft<R>,
-    /// e^{−πi·p²/n}.
-    chirp: Vec<[R; 2]>,
-    /// The transform of the conjugate chirp, over the inner length.
-    spectrum: Vec<[R; 2]>,
-}
-
 /// e^{−2πi·index/n}.
 pub fn root<R: Real>(index: usize, n: usize) -> [R; 2] {
     let angle = TAU * index as f64 / n as f64;
@@ -81,6 +76,29 @@ fn factors(mut n: usize) -> Option<Vec<usize>> {
         }
     }
     (n == 1).then_some(factors)
+}
+
+/// What a transform takes, known before it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lengths {
+    /// Elements of the scratch that [`forward`](Dft::forward) needs.
+    pub scratch: usize,
+    /// Elements of all tables at most, also while they are made.
+    pub tables: usize,
+}
+
+impl Lengths {
+    pub fn of(len: usize) -> Lengths {
+        match factors(len) {
+            // The passes' twiddles are len − 1 in all, and roots are fewer than their radix.
+            Some(_) => Lengths { scratch: len, tables: len.saturating_mul(2) },
+            // Twice: the chirp and its spectrum, made in `f64`, and the tables of the inner transform in both precisions.
+            None => {
+                let inner = bluestein::inner_len(len);
+                Lengths { scratch: inner.saturating_mul(2), tables: inner.saturating_mul(10) }
+            }
+        }
+    }
 }
 
 impl<R: Real> Dft<R> {
@@ -110,15 +128,7 @@ impl<R: Real> Dft<R> {
         Dft { len, way: Way::Mixed(passes.collect()) }
     }
 
-    /// Elements of the scratch that [`forward`](Dft::forward) needs.
-    pub fn scratch_len(&self) -> usize {
-        match &self.way {
-            Way::Mixed(_) => self.len,
-            Way::Bluestein(bluestein) => 2 * bluestein.inner.len,
-        }
-    }
-
-    /// Transforms `data`; the result is in what is returned: `data` or a part of `scratch`.
+    /// Transforms `data` with [`Lengths::scratch`] elements of scratch; the result is in what is returned: `data` or a part of `scratch`.
     #[inline(always)]
     pub fn forward<'a, S: Simd>(
         &self,
@@ -155,12 +165,6 @@ fn mixed<'a, S: Simd, R: Real>(
         (from, to) = (to, from);
     }
     from
-}
-
-/// A transform that is written out. A type and not a function: what is passed as a function is called through a shim that
-/// is compiled for narrow vectors.
-trait Butterfly<const N: usize> {
-    fn transform<S: Simd, R: Real>(simd: S, x: [Complex<R::Vector<S>>; N]) -> [Complex<R::Vector<S>>; N];
 }
 
 /// A pass of a radix whose transform is written out.
@@ -242,177 +246,6 @@ fn turn<S: Simd, R: Real>(simd: S, x: Complex<R::Vector<S>>, w: [R; 2]) -> Compl
     [R::mul_sub(simd, x[1], im, R::product(simd, x[0], re)), R::mul_add(simd, x[1], re, R::product(simd, x[0], im))]
 }
 
-#[inline(always)]
-fn plus<S: Simd, R: Real>(simd: S, a: Complex<R::Vector<S>>, b: Complex<R::Vector<S>>) -> Complex<R::Vector<S>> {
-    [R::plus(simd, a[0], b[0]), R::plus(simd, a[1], b[1])]
-}
-
-#[inline(always)]
-fn minus<S: Simd, R: Real>(simd: S, a: Complex<R::Vector<S>>, b: Complex<R::Vector<S>>) -> Complex<R::Vector<S>> {
-    [R::minus(simd, a[0], b[0]), R::minus(simd, a[1], b[1])]
-}
-
-/// a − i·b.
-#[inline(always)]
-fn minus_i<S: Simd, R: Real>(simd: S, a: Complex<R::Vector<S>>, b: Complex<R::Vector<S>>) -> Complex<R::Vector<S>> {
-    [R::plus(simd, a[0], b[1]), R::minus(simd, a[1], b[0])]
-}
-
-/// a + i·b.
-#[inline(always)]
-fn plus_i<S: Simd, R: Real>(simd: S, a: Complex<R::Vector<S>>, b: Complex<R::Vector<S>>) -> Complex<R::Vector<S>> {
-    [R::minus(simd, a[0], b[1]), R::plus(simd, a[1], b[0])]
-}
-
-/// f·a + b.
-#[inline(always)]
-fn scaled<S: Simd, R: Real>(
-    simd: S,
-    factor: f64,
-    a: Complex<R::Vector<S>>,
-    b: Complex<R::Vector<S>>,
-) -> Complex<R::Vector<S>> {
-    let factor = R::splat(simd, R::from_f64(factor));
-    [R::mul_add(simd, factor, a[0], b[0]), R::mul_add(simd, factor, a[1], b[1])]
-}
-
-struct Two;
-
-impl Butterfly<2> for Two {
-    #[inline(always)]
-    fn transform<S: Simd, R: Real>(simd: S, [a, b]: [Complex<R::Vector<S>>; 2]) -> [Complex<R::Vector<S>>; 2] {
-        [plus::<S, R>(simd, a, b), minus::<S, R>(simd, a, b)]
-    }
-}
-
-struct Three;
-
-impl Butterfly<3> for Three {
-    #[inline(always)]
-    fn transform<S: Simd, R: Real>(simd: S, [a, b, c]: [Complex<R::Vector<S>>; 3]) -> [Complex<R::Vector<S>>; 3] {
-        let (sum, difference) = (plus::<S, R>(simd, b, c), minus::<S, R>(simd, b, c));
-        let even = scaled::<S, R>(simd, -0.5, sum, a);
-        let odd = scaled::<S, R>(simd, 0.75f64.sqrt(), difference, zero::<S, R>(simd));
-        [plus::<S, R>(simd, a, sum), minus_i::<S, R>(simd, even, odd), plus_i::<S, R>(simd, even, odd)]
-    }
-}
-
-struct Four;
-
-impl Butterfly<4> for Four {
-    #[inline(always)]
-    fn transform<S: Simd, R: Real>(simd: S, [a, b, c, d]: [Complex<R::Vector<S>>; 4]) -> [Complex<R::Vector<S>>; 4] {
-        let (ac, ca) = (plus::<S, R>(simd, a, c), minus::<S, R>(simd, a, c));
-        let (bd, db) = (plus::<S, R>(simd, b, d), minus::<S, R>(simd, b, d));
-        [
-            plus::<S, R>(simd, ac, bd),
-            minus_i::<S, R>(simd, ca, db),
-            minus::<S, R>(simd, ac, bd),
-            plus_i::<S, R>(simd, ca, db),
-        ]
-    }
-}
-
-struct Five;
-
-impl Butterfly<5> for Five {
-    #[inline(always)]
-    fn transform<S: Simd, R: Real>(simd: S, [a, b, c, d, e]: [Complex<R::Vector<S>>; 5]) -> [Complex<R::Vector<S>>; 5] {
-        let ([c1, c2], [s1, s2]) = ([TAU / 5.0, TAU / 2.5].map(f64::cos), [TAU / 5.0, TAU / 2.5].map(f64::sin));
-        let (be, eb) = (plus::<S, R>(simd, b, e), minus::<S, R>(simd, b, e));
-        let (cd, dc) = (plus::<S, R>(simd, c, d), minus::<S, R>(simd, c, d));
-        let none = zero::<S, R>(simd);
-        let even1 = scaled::<S, R>(simd, c2, cd, scaled::<S, R>(simd, c1, be, a));
-        let even2 = scaled::<S, R>(simd, c1, cd, scaled::<S, R>(simd, c2, be, a));
-        let odd1 = scaled::<S, R>(simd, s2, dc, scaled::<S, R>(simd, s1, eb, none));
-        let odd2 = scaled::<S, R>(simd, -s1, dc, scaled::<S, R>(simd, s2, eb, none));
-        [
-            plus::<S, R>(simd, a, plus::<S, R>(simd, be, cd)),
-            minus_i::<S, R>(simd, even1, odd1),
-            minus_i::<S, R>(simd, even2, odd2),
-            plus_i::<S, R>(simd, even2, odd2),
-            plus_i::<S, R>(simd, even1, odd1),
-        ]
-    }
-}
-
-/// As two by three, which are coprime: element 3i + 2j goes to 3i' + 4j', and nothing is turned.
-struct Six;
-
-impl Butterfly<6> for Six {
-    #[inline(always)]
-    fn transform<S: Simd, R: Real>(simd: S, x: [Complex<R::Vector<S>>; 6]) -> [Complex<R::Vector<S>>; 6] {
-        let a = Three::transform::<S, R>(simd, [x[0], x[2], x[4]]);
-        let b = Three::transform::<S, R>(simd, [x[3], x[5], x[1]]);
-        let [x0, x3] = Two::transform::<S, R>(simd, [a[0], b[0]]);
-        let [x4, x1] = Two::transform::<S, R>(simd, [a[1], b[1]]);
-        let [x2, x5] = Two::transform::<S, R>(simd, [a[2], b[2]]);
-        [x0, x1, x2, x3, x4, x5]
-    }
-}
-
-impl<R: Real> Bluestein<R> {
-    fn new(len: usize) -> Bluestein<R> {
-        let inner = (2 * len - 1..).find(|&n| smooth(n)).expect("powers of two are smooth");
-        // p² mod 2n keeps the angle small, and its rounding with it.
-        let squared = |p: usize| (p as u128 * p as u128 % (2 * len as u128)) as usize;
-        let chirp: Vec<[f64; 2]> = (0..len).map(|p| root::<f64>(squared(p), 2 * len)).collect();
-        let mut conjugate = vec![[0.0; 2]; inner];
-        for (p, &[re, im]) in chirp.iter().enumerate() {
-            for at in [p, (inner - p) % inner] {
-                conjugate[at] = [re, -im];
-            }
-        }
-        let wide = Dft::<f64>::new(inner);
-        let mut scratch = conjugate.clone();
-        // 1/n of the inverse transform is in the spectrum.
-        let spectrum = wide
-            .forward(pulp::Scalar, &mut conjugate, &mut scratch)
-            .iter()
-            .map(|value| value.map(|v| v / inner as f64));
-        let rounded = |value: [f64; 2]| value.map(R::from_f64);
-        Bluestein {
-            spectrum: spectrum.map(rounded).collect(),
-            chirp: chirp.into_iter().map(rounded).collect(),
-            inner: Dft::new(inner),
-        }
-    }
-
-    #[inline(always)]
-    fn forward<S: Simd>(&self, simd: S, data: &mut [Complex<R::Vector<S>>], scratch: &mut [Complex<R::Vector<S>>]) {
-        let n = self.inner.len;
-        let (a, b) = scratch.split_at_mut(n);
-        let Way::Mixed(passes) = &self.inner.way else { unreachable!("the inner length is smooth") };
-        a[data.len()..].fill(zero::<S, R>(simd));
-        for ((a, x), &chirp) in a.iter_mut().zip(&*data).zip(&self.chirp) {
-            *a = turn::<S, R>(simd, *x, chirp);
-        }
-        let transformed = mixed::<S, R>(simd, passes, a, &mut b[..n]);
-        // The inverse is the transform with real and imaginary parts exchanged, before and after.
-        for (x, &factor) in transformed.iter_mut().zip(&self.spectrum) {
-            let [re, im] = turn::<S, R>(simd, *x, factor);
-            *x = [im, re];
-        }
-        if passes.len() % 2 == 1 {
-            a.copy_from_slice(&b[..n]);
-        }
-        let convolved = mixed::<S, R>(simd, passes, a, &mut b[..n]);
-        for ((x, &[im, re]), &chirp) in data.iter_mut().zip(&*convolved).zip(&self.chirp) {
-            *x = turn::<S, R>(simd, [re, im], chirp);
-        }
-    }
-}
-
-/// Whether 2, 3 and 5 are the only primes in `n`.
-fn smooth(mut n: usize) -> bool {
-    for prime in [2, 3, 5] {
-        while n.is_multiple_of(prime) {
-            n /= prime;
-        }
-    }
-    n == 1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -439,13 +272,13 @@ mod tests {
                 (0..n).map(|p| [(p as f64 * 0.7).sin() + 0.3, (p as f64 * p as f64).cos()]).collect();
             let expected = by_the_sum(&x);
             let dft = Dft::<f64>::new(n);
-            let (mut data, mut scratch) = (x.clone(), vec![[f64::NAN; 2]; dft.scratch_len()]);
+            let (mut data, mut scratch) = (x.clone(), vec![[f64::NAN; 2]; Lengths::of(n).scratch]);
             let found = dft.forward(pulp::Scalar, &mut data, &mut scratch);
             assert!(distance(found, &expected) < 1e-13, "{n}: {}", distance(found, &expected));
 
             let dft = Dft::<f32>::new(n);
             let mut data: Vec<[f32; 2]> = x.iter().map(|x| x.map(|v| v as f32)).collect();
-            let mut scratch = vec![[f32::NAN; 2]; dft.scratch_len()];
+            let mut scratch = vec![[f32::NAN; 2]; Lengths::of(n).scratch];
             let found: Vec<[f64; 2]> =
                 dft.forward(pulp::Scalar, &mut data, &mut scratch).iter().map(|x| x.map(f64::from)).collect();
             assert!(distance(&found, &expected) < 6e-7, "{n}: {}", distance(&found, &expected));

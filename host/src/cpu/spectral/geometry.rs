@@ -107,9 +107,14 @@ impl Geometry {
         if self.inner.is_transformed() { self.inner.n / 2 + 1 } else { self.inner.n.div_ceil(2) }
     }
 
-    /// Complex values stored of a volume.
-    pub fn volume(&self) -> usize {
-        saturating(&[self.outer.n, self.middle.n, self.stored()])
+    /// Complex values stored of a plane of the outer axis.
+    pub fn plane(&self) -> usize {
+        saturating(&[self.middle.n, self.stored()])
+    }
+
+    /// Taps of a pair of channels.
+    pub fn taps(&self) -> usize {
+        saturating(&[self.outer.taps, self.middle.taps, self.inner.taps])
     }
 
     /// Values of all tables of the grid.

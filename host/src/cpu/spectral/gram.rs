@@ -19,6 +19,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
+use super::cut::Held;
 use super::geometry::{Geometry, saturating};
 use crate::Error;
 use crate::cpu::simd::{Complex, Real, complex, complex_mut, zero};
@@ -76,10 +77,9 @@ fn lines_at_once(geometry: &Geometry, vector_bytes: usize, lanes: usize) -> usiz
 pub struct Plane<'a, R> {
     pub geometry: &'a Geometry,
     pub kernels: &'a Kernels<R>,
-    /// [block][outer][middle][inner][b], complex vectors.
+    /// [block][outer][middle][inner][b], complex vectors: what is held.
     pub spectra: &'a [R],
-    /// Samples whose spectra these are.
-    pub samples: usize,
+    pub held: &'a Held,
     pub tile: Tile,
     /// Channels of block i that are there.
     pub rows: usize,
@@ -89,15 +89,15 @@ pub struct Plane<'a, R> {
     pub grid: &'a mut [R],
 }
 
-/// Values of scratch that a [`Plane`] needs, for vectors of so many lanes.
-pub fn plane_scratch<R: Real>(geometry: &Geometry, lanes: usize) -> usize {
+/// Values of scratch that a [`Plane`] needs, for vectors of so many lanes of `size` bytes.
+pub fn plane_scratch(geometry: &Geometry, lanes: usize, size: usize) -> usize {
     let frequencies = part_len(geometry.stored(), FREQUENCIES);
-    let lines = lines_at_once(geometry, lanes * size_of::<R>(), lanes);
+    let lines = lines_at_once(geometry, lanes * size, lanes);
     saturating(&[frequencies.saturating_add(saturating(&[lines, geometry.inner.grid()])), lanes, 2, lanes])
 }
 
 /// Length of the longest of the equal parts, at most `most` long, that `len` is cut in.
-fn part_len(len: usize, most: usize) -> usize {
+pub fn part_len(len: usize, most: usize) -> usize {
     len.div_ceil(len.div_ceil(most))
 }
 
@@ -113,12 +113,17 @@ impl<R: Real> WithSimd for Plane<'_, R> {
         let at_once = lines_at_once(self.geometry, size_of::<R::Vector<S>>(), lanes);
         let (products, onto_inner) = complex_mut::<S, R>(self.scratch).split_at_mut(step * lanes);
         let onto_middle = complex_mut::<S, R>(self.grid);
-        let operand =
-            Operand { values: self.spectra, volume: self.geometry.volume(), samples: self.samples, tile: self.tile };
+        let operand = Operand {
+            values: self.spectra,
+            volume: self.held.volume(self.geometry),
+            samples: self.held.samples.len(),
+            tile: self.tile,
+        };
+        let start = self.held.line(self.geometry, [self.plane, 0]);
         for first in (0..middle.n).step_by(at_once) {
             let lines = first..middle.n.min(first + at_once);
             for line in lines.clone() {
-                let start = (self.plane * middle.n + line) * stored;
+                let start = start + line * stored;
                 let onto_inner = &mut onto_inner[(line - first) * inner.grid() * lanes..][..inner.grid() * lanes];
                 for f in (0..stored).step_by(step) {
                     let count = step.min(stored - f);
@@ -285,7 +290,7 @@ pub struct Onto<'a, R> {
 
 /// Values of scratch that [`Onto`] needs.
 pub fn onto_scratch(geometry: &Geometry, lanes: usize) -> usize {
-    2 * geometry.outer.grid() * 2 * lanes
+    saturating(&[2, geometry.outer.grid(), 2, lanes])
 }
 
 impl<R: Real> WithSimd for Onto<'_, R> {
@@ -298,6 +303,7 @@ impl<R: Real> WithSimd for Onto<'_, R> {
         let from = complex::<S, R>(self.from);
         let gram = complex_mut::<S, R>(self.gram);
         let (plus, minus) = complex_mut::<S, R>(self.scratch).split_at_mut(outer.grid());
+        let minus = &mut minus[..outer.grid()];
         let table = &self.kernels.outer[self.planes.start * outer.grid()..self.planes.end * outer.grid()];
         let plane = middle.grid() * inner.grid() * lanes;
         let opposite = |g: usize, points: usize| (points - g) % points;

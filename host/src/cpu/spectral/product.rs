@@ -12,6 +12,7 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::cut::Held;
 use super::geometry::{Geometry, saturating};
 use super::taps::Turns;
 use crate::cpu::simd::{Complex, Real, complex_mut, zero};
@@ -24,9 +25,9 @@ pub struct FrequencyLine<'a, R> {
     /// v: [vector of c][i][tap], vectors.
     pub taps: &'a [R],
     pub in_channels: usize,
-    /// [block][outer][middle][inner][b], complex vectors.
+    /// [block][outer][middle][inner][b], complex vectors: what is held.
     pub spectra: &'a [R],
-    pub samples: usize,
+    pub held: &'a Held,
     pub scratch: &'a mut [R],
     /// One for each output channel, padded to whole vectors: added to.
     pub energies: &'a mut [f64],
@@ -48,16 +49,12 @@ impl<R: Real> WithSimd for FrequencyLine<'_, R> {
         let (spectrum, folded) = complex_mut::<S, R>(self.scratch).split_at_mut(stored * self.in_channels);
         let taps = R::vectors::<S>(self.taps);
         let turns = Turns::<R>::of(self.geometry, self.at, [outer.n, middle.n, inner.n], stored);
+        let (volume, line) = (self.held.volume(self.geometry), self.held.line(self.geometry, self.at));
         let block = taps.len() / (self.energies.len() / lanes);
         for (taps, energies) in taps.chunks_exact(block).zip(self.energies.chunks_exact_mut(lanes)) {
             turns.transform::<S>(simd, taps, self.in_channels, folded, spectrum);
             for (f, w) in spectrum.chunks_exact(self.in_channels).enumerate() {
-                let samples = Samples {
-                    values: self.spectra,
-                    volume: self.geometry.volume(),
-                    at: (self.at[0] * middle.n + self.at[1]) * stored + f,
-                    samples: self.samples,
-                };
+                let samples = Samples { values: self.spectra, volume, at: line + f, samples: self.held.samples.len() };
                 let sum = samples.energy::<S>(simd, w);
                 let weight = if inner.is_transformed() && f > 0 && 2 * f != inner.n { 2.0 } else { 1.0 };
                 let sum: &[R] = bytemuck::cast_slice(std::slice::from_ref(&sum));

@@ -1,4 +1,4 @@
-//! The taps' spectra along a line of frequencies, an output channel in each lane.
+//! The taps as they are read, and their spectra along a line of frequencies: an output channel in each lane.
 //!
 //! ```text
 //! W[i, c] = Σ_k v[i, c, k]·e^{−2πi·Σ_a k_a·f_a/n_a},     v = w / s[i] · t[c]
@@ -8,10 +8,68 @@
 //! goes to the frequencies of the line. Cost: 2·taps + 4·K·F multiplications and additions a pair of channels.
 
 use pulp::Simd;
+use rayon::prelude::*;
 
+use super::cut::Cut;
 use super::dft::root;
-use super::geometry::Geometry;
-use crate::cpu::simd::{Complex, Real, zero};
+use super::geometry::{Geometry, saturating};
+use crate::Error;
+use crate::cpu::Operands;
+use crate::cpu::simd::{Aligned, Complex, Real, zero};
+use crate::element::Element;
+
+/// The kernel as the energies read it.
+pub struct Taps<R> {
+    /// w / s[i] · t[c]: [vector of c][i][tap][c].
+    pub values: Aligned<R>,
+    /// t, for each output channel.
+    pub scales: Vec<f64>,
+}
+
+impl<R: Real> Taps<R> {
+    pub fn of<T: Element>(operands: &Operands<'_, T>, cut: &Cut, scales: &[f64]) -> Result<Taps<R>, Error> {
+        let problem = operands.problem;
+        let (ci, co, taps, lanes) = (problem.in_channels(), problem.out_channels(), problem.taps(), cut.lanes);
+        let mut values = Aligned::<R>::zeros("the taps", cut.taps())?;
+        let of_blocks: Vec<Vec<f64>> = values
+            .as_mut_slice()
+            .par_chunks_exact_mut(ci * taps * lanes)
+            .enumerate()
+            .map(|(block, values)| {
+                let mut of_channels = Vec::new();
+                for (lane, c) in (block * lanes..co.min((block + 1) * lanes)).enumerate() {
+                    let row = |i: usize| operands.w[(i * co + c) * taps..][..taps].iter().map(|tap| tap.to_f64());
+                    let largest = |i: usize| row(i).fold(0.0, |max: f64, tap| max.max(tap.abs()));
+                    let scale = power_of_two::<R>((0..ci).map(|i| largest(i) / scales[i]).fold(0.0, f64::max));
+                    for i in 0..ci {
+                        let factor = scale / scales[i];
+                        let places = values[i * taps * lanes + lane..].iter_mut().step_by(lanes);
+                        for (place, tap) in places.zip(row(i)) {
+                            *place = R::from_f64(tap * factor);
+                        }
+                    }
+                    of_channels.push(scale);
+                }
+                of_channels
+            })
+            .collect();
+        Ok(Taps { values, scales: of_blocks.concat() })
+    }
+}
+
+/// The power of two that brings `largest` into [1, 2), so far as squares of `R` allow; 1 for what is 0 or not finite.
+pub fn power_of_two<R: Real>(largest: f64) -> f64 {
+    if largest == 0.0 || !largest.is_finite() {
+        return 1.0;
+    }
+    let limit = if size_of::<R>() == 4 { 100.0 } else { 900.0 };
+    (-largest.log2().floor().clamp(-limit, limit)).exp2()
+}
+
+/// Values of [`Turns`] over `n` points of the inner axis.
+pub fn turns_len(geometry: &Geometry, n: usize) -> usize {
+    saturating(&[2, saturating(&[geometry.outer.taps, geometry.middle.taps]).saturating_add(n)])
+}
 
 /// The phases along a line.
 pub struct Turns<R> {

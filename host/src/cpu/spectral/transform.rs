@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! X_f[b, ci] = Σ_p s[ci]·x[b, ci, p]·e^{−2πi·Σ_a f_a·p_a/N_a},   X at f = 0 less its mean over what is not transformed
-//! stored as [channel block][outer][middle][inner][b][re, im][channel of the block]
+//! stored as [channel block][outer, of those that are held][middle][inner][b][re, im][channel of the block]
 //! ```
 //! s[ci] is a power of two that brings a channel's largest value near 1: no square leaves the range of `f32`, and nothing is
 //! rounded. Two real rows make one complex transform along the inner axis; what is not input is 0. A task is one block of
@@ -11,8 +11,10 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::dft::Dft;
-use super::geometry::Geometry;
+use super::cut::Held;
+use super::dft::{Dft, Lengths};
+use super::geometry::{Axis, Geometry, saturating};
+
 use crate::cpu::simd::{Complex, Real, complex_mut, zero};
 use crate::element::Element;
 
@@ -26,21 +28,33 @@ pub struct Transforms<R> {
 
 impl<R: Real> Transforms<R> {
     pub fn of(geometry: &Geometry) -> Transforms<R> {
-        let [outer, middle, inner] = [geometry.outer, geometry.middle, geometry.inner].map(|axis| Dft::new(axis.n));
+        let [outer, middle, inner] =
+            [geometry.outer, geometry.middle, geometry.inner].map(|axis| Dft::new(length(&axis)));
         Transforms { outer, middle, inner }
     }
+}
 
-    /// Complex vectors of scratch: the volume before its last pass, a line, and what its transform needs.
-    pub fn scratch_len(&self, geometry: &Geometry) -> usize {
-        let axes = [(geometry.outer, &self.outer), (geometry.middle, &self.middle), (geometry.inner, &self.inner)];
-        let line = axes.iter().map(|(axis, dft)| axis.n + dft.scratch_len()).max().unwrap_or(0);
-        before_last_pass(geometry) + line
-    }
+/// How long the transform along an axis is: none is one of a single element.
+fn length(axis: &Axis) -> usize {
+    if axis.is_transformed() { axis.n } else { 1 }
+}
+
+/// Complex vectors of scratch: the volume before its last pass, a line, and what its transform needs.
+pub fn scratch_len(geometry: &Geometry) -> usize {
+    let line = |axis: &Axis| length(axis).saturating_add(Lengths::of(length(axis)).scratch);
+    let longest = [geometry.outer, geometry.middle, geometry.inner].iter().map(line).max();
+    before_last_pass(geometry).saturating_add(longest.unwrap_or(0))
+}
+
+/// Complex values of the transforms' tables at most.
+pub fn tables_len(geometry: &Geometry) -> usize {
+    let axes = [geometry.outer, geometry.middle, geometry.inner];
+    axes.iter().fold(0, |sum: usize, axis| sum.saturating_add(Lengths::of(length(axis)).tables))
 }
 
 /// Complex vectors of a volume whose outer axis is not transformed yet.
 fn before_last_pass(geometry: &Geometry) -> usize {
-    geometry.outer.extent * geometry.middle.n * geometry.stored()
+    saturating(&[geometry.outer.extent, geometry.middle.n, geometry.stored()])
 }
 
 /// Where the spectra of all samples go, each to its own places.
@@ -82,11 +96,12 @@ pub struct Spectra<'a, T, R> {
     /// The power of two of each.
     pub scales: &'a [f64],
     pub scratch: &'a mut [R],
-    /// [block][outer][middle][inner][b], complex vectors.
+    /// [block][outer][middle][inner][b], complex vectors: what is held.
     pub spectra: Destination<R>,
+    pub held: &'a Held,
     pub block: usize,
+    /// Of those that are held.
     pub sample: usize,
-    pub samples: usize,
 }
 
 impl<T, R> Spectra<'_, T, R> {
@@ -107,7 +122,7 @@ impl<T: Element, R: Real> WithSimd for Alone<Spectra<'_, T, R>> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Spectra { geometry, transforms, volumes, scales, scratch, spectra, block, sample, samples } = self.0;
+        let Spectra { geometry, transforms, volumes, scales, scratch, spectra, held, block, sample } = self.0;
         let &Geometry { outer, middle, .. } = geometry;
         let stored = geometry.stored();
         let lanes = R::lanes::<S>();
@@ -123,10 +138,13 @@ impl<T: Element, R: Real> WithSimd for Alone<Spectra<'_, T, R>> {
             }
         }
         let columns = middle.n * stored;
-        let place = |p: usize, column: usize| ((block * outer.n + p) * columns + column) * samples + sample;
+        let (planes, samples) = (held.planes.clone(), held.samples.len());
+        let first = block * held.volume(geometry);
+        let place = |p: usize, column: usize| (first + (p - planes.start) * columns + column) * samples + sample;
         if !outer.is_transformed() {
             remove_mean::<S, R>(simd, geometry, volume);
-            for (at, value) in volume.iter().enumerate() {
+            let of_planes = planes.start * columns..planes.end * columns;
+            for (at, value) in of_planes.clone().zip(&volume[of_planes]) {
                 // SAFETY: block and sample are this task's alone, by the contract of `assume_alone`.
                 unsafe { spectra.store::<S>(place(at / columns, at % columns), *value) };
             }
@@ -140,7 +158,7 @@ impl<T: Element, R: Real> WithSimd for Alone<Spectra<'_, T, R>> {
                 (columns, outer.extent, outer.n),
                 scratch,
             );
-            for (p, value) in transformed.iter().enumerate() {
+            for (p, value) in planes.clone().zip(&transformed[planes.clone()]) {
                 // SAFETY: as above.
                 unsafe { spectra.store::<S>(place(p, column), *value) };
             }
@@ -148,6 +166,9 @@ impl<T: Element, R: Real> WithSimd for Alone<Spectra<'_, T, R>> {
             if column % stored == 0 {
                 volume[column] = transformed[0];
             }
+        }
+        if planes.start > 0 {
+            return;
         }
         remove_mean::<S, R>(simd, geometry, volume);
         for column in (0..middle.means()).map(|m| m * stored) {
