@@ -10,10 +10,6 @@ DEVICES = {"cuda": 0, "cpu": 1, "reference": 2}
 VERSION = 1
 
 
-class NotYet(Exception):
-    """What the operation allows and the device cannot compute so far."""
-
-
 class Shape(ctypes.Structure):
     _fields_ = [(name, c_size_t) for name in (
         "batch_size", "in_channels", "out_channels", "depth", "height", "width", "kernel_d", "kernel_h", "kernel_w")]
@@ -51,8 +47,7 @@ class Library:
 
     def check(self, code):
         if code != 0:
-            sentence = self.library.convt_bn_gap_last_error().decode()
-            raise NotYet(sentence) if "not supported on cuda yet" in sentence else RuntimeError(sentence)
+            raise RuntimeError(self.library.convt_bn_gap_last_error().decode())
 
     def run(self, config, device):
         """One run of a plan of its own: the results by name, and num_batches_tracked after it."""
@@ -78,8 +73,9 @@ class Library:
         given = {name: values.clone().contiguous().to(where) for name, values in config.tensors.items()}
         output_dtype = torch.float32 if config.output_f32 else config.tensors["input"].dtype
         found = {"output": torch.empty(config.batch, config.cout, 1, 1, 1, dtype=output_dtype, device=where)}
-        if where == "cpu" and (not config.eval or not config.running):
-            found.update({name: torch.empty(config.cout, dtype=torch.float64) for name in ("batch_mean", "batch_var")})
+        if not config.eval or not config.running:
+            statistics = lambda: torch.empty(config.cout, dtype=torch.float64, device=where)
+            found.update(batch_mean=statistics(), batch_var=statistics())
         found.update({name: given[name] for name in ("running_mean", "running_var") if name in given})
         tracked = c_uint64(config.tracked)
         pointers = {name: values.data_ptr() for name, values in (given | found).items()}

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Runs what `cargo xtask bundle-gpu` packed: ./run [test] [bench] [sanitize] [pytorch] [differential]; by default all but sanitize
-# and differential. Needs a CUDA driver; `sanitize` needs compute-sanitizer, the last two a python3 with PyTorch, of which `pytorch`
-# writes pytorch.json and `differential` holds random configurations against PyTorch on the CPU. Exits 1
-# if anything failed.
+# Runs what `cargo xtask bundle-gpu` packed: ./run [test] [bench] [sanitize] [pytorch] [differential] [large]; by default test,
+# bench and pytorch. Needs a CUDA driver; `sanitize` needs compute-sanitizer, the last three a python3 with PyTorch, of which
+# `pytorch` writes pytorch.json, `differential` holds random configurations against PyTorch on the CPU, and `large` inputs of more
+# than 2^31 elements against this library on the CPU. Exits 1 if anything failed.
 cd "$(dirname "$0")" || exit 2
 export CONVT_BN_GAP_GOLDEN="$PWD/golden" CONVT_BN_GAP_BIN="$PWD/bin/convt-bn-gap"
 export CONVT_BN_GAP_CONFORMANCE_PTX="$PWD/conformance.sm_90a.ptx"
@@ -18,6 +18,7 @@ for what in "$@"; do
         for preset in kernelbench-77 kernelbench-77-v0 batch-128 tensara cube-64; do
             step bin/convt-bn-gap bench --preset $preset --device cuda
         done
+        for dtype in f16 bf16; do step bin/convt-bn-gap bench --preset kernelbench-77 --device cuda --dtype $dtype; done
         step bin/convt-bn-gap bench --preset kernelbench-77 --device cuda --precision strict
         step bin/convt-bn-gap bench --preset kernelbench-77 --device cuda --algorithm direct ;;
     sanitize)
@@ -30,6 +31,8 @@ for what in "$@"; do
         step python3 bench/compare_pytorch.py bin/libconvt_bn_gap.so --all --json pytorch.json ;;
     differential)
         step python3 bench/differential.py bin/libconvt_bn_gap.so bin/convt-bn-gap --device cuda ;;
+    large)
+        step python3 bench/large_inputs.py bin/libconvt_bn_gap.so ;;
     *) echo "unknown: $what"; exit 2 ;;
     esac
 done

@@ -161,7 +161,7 @@ typedef struct ConvtBnGapTensors {
   uint64_t *num_batches_tracked;
   // Out: (batch_size, out_channels, 1, 1, 1).
   void *output;
-  // Out: (out_channels), or NULL. On CPUs alone, where the batch's statistics are used.
+  // Out: (out_channels), or NULL; written where the batch's statistics are used.
   double *batch_mean;
   // As batch_mean; biased.
   double *batch_var;
@@ -251,7 +251,6 @@ int solution(const float *input,
              size_t kernel_w);
 
 // convt_bn_gap_f32 with input, kernel, conv_bias and output in f16 (IEEE binary16, as uint16_t); bn_weight and bn_bias f32.
-// Not supported on CUDA devices yet: refused. A plan on the CPU computes it.
 //
 // # Safety
 // As convt_bn_gap_f32.
@@ -273,7 +272,6 @@ int convt_bn_gap_f16(const uint16_t *input,
                      size_t kernel_w);
 
 // convt_bn_gap_f32 with input, kernel, conv_bias and output in bf16 (the upper half of an f32, as uint16_t); bn_weight and bn_bias f32.
-// Not supported on CUDA devices yet: refused. A plan on the CPU computes it.
 //
 // # Safety
 // As convt_bn_gap_f32.

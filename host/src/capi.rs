@@ -254,7 +254,7 @@ mod plans {
     use super::{CONVT_BN_GAP_BAD_INPUT, Call, Failure};
     use crate::cuda::{CudaDevice, CudaPlan, DeviceTensors, RawStream, check_addresses};
     use crate::plan::PlanOptions;
-    use crate::{DType, Element, Error, KernelShape, Problem, Shape5};
+    use crate::{DType, Error, KernelShape, Problem, Shape5, Storage, bf16, f16};
 
     /// How many plans are kept beside those that graphs use: one for each layer shape of a small network.
     const KEPT: usize = 8;
@@ -262,7 +262,7 @@ mod plans {
     /// cudaStreamPerThread: one handle for as many streams as there are threads.
     const PER_THREAD: usize = 2;
 
-    struct Kept<T: Element> {
+    struct Kept<T: Storage> {
         ordinal: u32,
         /// What orders the calls that share the plan's workspace.
         stream: (usize, Option<ThreadId>),
@@ -275,24 +275,22 @@ mod plans {
     const COLD: &str = "the stream is being captured and was not used with these sizes before: call once on it first";
 
     /// Formats that plans are kept of.
-    trait Planned: Element {
+    trait Planned: Storage {
         /// Most recent last.
         fn plans() -> &'static Mutex<Vec<Kept<Self>>>;
     }
 
-    impl Planned for f32 {
-        fn plans() -> &'static Mutex<Vec<Kept<f32>>> {
-            static PLANS: Mutex<Vec<Kept<f32>>> = Mutex::new(Vec::new());
-            &PLANS
-        }
+    macro_rules! planned {
+        ($($format:ty),*) => { $(
+            impl Planned for $format {
+                fn plans() -> &'static Mutex<Vec<Kept<$format>>> {
+                    static PLANS: Mutex<Vec<Kept<$format>>> = Mutex::new(Vec::new());
+                    &PLANS
+                }
+            }
+        )* };
     }
-
-    impl Planned for f64 {
-        fn plans() -> &'static Mutex<Vec<Kept<f64>>> {
-            static PLANS: Mutex<Vec<Kept<f64>>> = Mutex::new(Vec::new());
-            &PLANS
-        }
-    }
+    planned!(f16, bf16, f32, f64);
 
     impl Call {
         /// # Safety
@@ -319,7 +317,10 @@ mod plans {
                 DType::F32 => unsafe { self.launch::<f32>(problem, &tensors) },
                 // SAFETY: the caller's promise.
                 DType::F64 => unsafe { self.launch::<f64>(problem, &tensors) },
-                narrow => Err(Error::NotYet { device: "cuda", option: "dtype", found: narrow.to_string() }.into()),
+                // SAFETY: the caller's promise.
+                DType::F16 => unsafe { self.launch::<f16>(problem, &tensors) },
+                // SAFETY: the caller's promise.
+                DType::BF16 => unsafe { self.launch::<bf16>(problem, &tensors) },
             }
         }
 

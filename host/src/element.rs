@@ -6,8 +6,8 @@
 //! | `f32` | `f32` |
 //! | `f64` | `f64` |
 //!
-//! [`DType`] names them. 16-bit tensors are widened as they come in, which is exact. Last sums are always in `f64`, and an output
-//! is rounded once.
+//! [`DType`] names them. 16-bit tensors are widened as they come in, which is exact: on a CPU before all else, on a GPU by the
+//! kernels that read them. Last sums are always in `f64`, and an output is rounded once.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,6 +15,7 @@ use std::str::FromStr;
 use cuda_std::Scalar;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
+use kernel_gpu::element::{ElementType, round_to_odd};
 use ndarray::{ArrayView, CowArray, Dimension};
 use rayon::prelude::*;
 
@@ -61,6 +62,18 @@ impl DType {
             DType::BF16 => "bf16",
             DType::F32 => "f32",
             DType::F64 => "f64",
+        }
+    }
+}
+
+/// As kernels know it.
+impl From<DType> for ElementType {
+    fn from(dtype: DType) -> ElementType {
+        match dtype {
+            DType::F16 => ElementType::F16,
+            DType::BF16 => ElementType::Bf16,
+            DType::F32 => ElementType::F32,
+            DType::F64 => ElementType::F64,
         }
     }
 }
@@ -155,7 +168,7 @@ macro_rules! stored_in_16_bits {
             }
 
             fn from_f64(value: f64) -> $format {
-                $format::from_f32(rounded_to_odd(value))
+                $format::from_f32(round_to_odd(value))
             }
 
             fn widened<'a, D: Dimension>(
@@ -177,17 +190,6 @@ macro_rules! stored_in_16_bits {
             }
         }
     };
-}
-
-/// The f32 on either side of an f64 that is none itself whose last bit is 1: rounding that to 16 bits is rounding the f64.
-fn rounded_to_odd(value: f64) -> f32 {
-    let near = value as f32;
-    if f64::from(near) == value || near.to_bits() & 1 == 1 || !near.is_finite() {
-        return near;
-    }
-    // Towards the value, or away from an overshoot: magnitudes order as bits do.
-    let farther = f64::from(near).abs() < value.abs();
-    f32::from_bits(if farther { near.to_bits() + 1 } else { near.to_bits().wrapping_sub(1) })
 }
 
 stored_in_16_bits!(f16, DType::F16);

@@ -38,16 +38,6 @@ pub enum Error {
         /// What is supported there, as a clause.
         supported: &'static str,
     },
-    /// What the operation allows and this device cannot compute so far.
-    #[error("not supported on {device} yet: {option} = {found}; the cpu device computes it")]
-    NotYet {
-        /// Where.
-        device: &'static str,
-        /// The option.
-        option: &'static str,
-        /// Its value.
-        found: String,
-    },
     /// A way that was asked for and is not one for the problem.
     #[error("algorithm = spectral is not possible for this problem: {0}")]
     Ineligible(crate::plan::Ineligible),

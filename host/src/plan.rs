@@ -5,7 +5,7 @@
 //!
 //! | device | algorithms | accumulation |
 //! |---|---|---|
-//! | `cuda` | direct, spectral (f32) | `f32`, or `f64` in strict precision; the mean always in `f64` |
+//! | `cuda` | direct, spectral (not f64) | `f32`, or `f64` in strict precision; the mean always in `f64` |
 //! | `cpu` | spectral, direct, reference | `f32`, or `f64` for `f64` and in strict precision; means and last sums in `f64` |
 //! | `reference` | reference | `f64` |
 //!
@@ -67,7 +67,7 @@ enum Engine<T: Storage> {
     Cpu,
     Reference,
     #[cfg(feature = "cuda")]
-    Cuda(Box<CudaPlan<T::Wide>>),
+    Cuda(Box<CudaPlan<T>>),
     /// Names `T` where no engine does.
     #[cfg(not(feature = "cuda"))]
     #[allow(dead_code)]
@@ -245,7 +245,7 @@ impl<T: Storage> Plan<T> {
     pub fn measure_on_device(&mut self, inputs: &Inputs<'_, T>, runs: usize) -> Result<Option<Measurement>, Error> {
         match &mut self.engine {
             #[cfg(feature = "cuda")]
-            Engine::Cuda(plan) => plan.measure(&inputs.widened()?.as_inputs(), runs).map(Some),
+            Engine::Cuda(plan) => plan.measure(inputs, runs).map(Some),
             _ => {
                 let _ = (inputs, runs);
                 Ok(None)
@@ -266,7 +266,7 @@ impl<T: Storage> Plan<T> {
                 Ok(outputs)
             }
             #[cfg(feature = "cuda")]
-            Engine::Cuda(plan) => plan.run(&inputs.widened()?.as_inputs()).map(Outputs::to_f64),
+            Engine::Cuda(plan) => plan.run_unrounded(inputs),
             #[cfg(not(feature = "cuda"))]
             Engine::Nothing(_, never) => match *never {},
             Engine::Reference => {

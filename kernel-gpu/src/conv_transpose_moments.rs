@@ -17,6 +17,8 @@
 //!
 //! It divides for every x that it gathers, and where the stride is not 1 multiplies the zeros between elements too.
 //!
+//! **Elements.** f16 and bf16 stay as they are on their way through registers, and are widened on their way into shared memory.
+//!
 //! **Accumulation.** z in `A` (f32, or f64 for the strict and f64 forms), in the order of k. The mean is *not* the mean of
 //! these z: it is `Σ_k w[k]·Σ_p x[p−k]`, summed in f64 beside the product (about 7 % more work), since what the output
 //! needs is mean − μ, on common data 1e-4 of the mean. M2 is taken about that mean: nothing cancels.
@@ -27,10 +29,11 @@
 //! **Launch.** One dimension, any number of blocks (items are dealt round robin), [`KernelSpec::threads`] threads,
 //! [`KernelSpec::shared_bytes`] of shared memory.
 
-use cuda_std::global::{Global, GlobalMut};
+use cuda_std::global::GlobalMut;
 use cuda_std::launch::KernelSpec;
 
 use crate::conv_shape::{ConvOptions, ConvShape};
+use crate::element::Tensor;
 use crate::tile::Tile;
 use crate::work::Work;
 
@@ -40,9 +43,9 @@ use crate::work::Work;
 #[derive(Clone, Copy)]
 pub struct ConvTransposeMoments<T> {
     /// x.
-    pub input: Global<T>,
-    /// w.
-    pub kernel: Global<T>,
+    pub input: Tensor<T>,
+    /// w; narrow if x is.
+    pub kernel: Tensor<T>,
     /// Out: the mean of z a (b, c, slice).
     pub mean: GlobalMut<f64>,
     /// Out: Σ(z − mean)² a (b, c, slice).
@@ -135,6 +138,7 @@ pub mod device {
 
     use super::*;
     use crate::conv_shape::{OutputPosition, div_rem};
+    use crate::element::Value;
     use crate::moments::Moments;
     use crate::tap_cursor::TapCursor;
     use crate::tile::{POSITION_MICRO, POSITIONS, STEP};
@@ -188,9 +192,16 @@ pub mod device {
     }
 
     /// The values of the next step on their way from global to shared memory (as many as the tile's loads say).
-    struct InFlight<A> {
-        x: [A; 8],
-        w: [A; 4],
+    struct InFlight<T: Value> {
+        x: [T::Bits; 8],
+        w: [T::Bits; 4],
+    }
+
+    impl<T: Value> InFlight<T> {
+        #[inline(always)]
+        fn none() -> Self {
+            Self { x: [T::Bits::default(); 8], w: [T::Bits::default(); 4] }
+        }
     }
 
     /// The image and the channels of a tile.
@@ -211,7 +222,7 @@ pub mod device {
         tap: u32,
     }
 
-    impl<'a, T: Float, A: Float, const MICRO: usize, const THREADS: u32, const OPTIONS: bool>
+    impl<'a, T: Value, A: Float, const MICRO: usize, const THREADS: u32, const OPTIONS: bool>
         Block<'a, T, A, MICRO, THREADS, OPTIONS>
     {
         const TILE: Tile = Tile { channel_micro: MICRO as u32, channel_threads: THREADS, bytes: A::BYTES };
@@ -316,7 +327,7 @@ pub mod device {
             while step < steps {
                 let stage = (step % 2) as u32;
                 let more = step + 1 < steps;
-                let mut next = InFlight { x: [A::default(); 8], w: [A::default(); 4] };
+                let mut next = InFlight::none();
                 if more {
                     // SAFETY: `bring` checks every index.
                     next = unsafe { self.bring(&mut gather, part) };
@@ -377,20 +388,31 @@ pub mod device {
 
         /// Reads one step's values of X and W into registers, 0 where there are none, and moves on.
         #[inline(always)]
-        unsafe fn bring(&self, gather: &mut Gather, part: Part) -> InFlight<A> {
+        unsafe fn bring(&self, gather: &mut Gather, part: Part) -> InFlight<T> {
+            // SAFETY: the caller's promise.
+            unsafe {
+                match self.parameters.input.is_narrow() {
+                    true => self.bring_in::<true>(gather, part),
+                    false => self.bring_in::<false>(gather, part),
+                }
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn bring_in<const NARROW: bool>(&self, gather: &mut Gather, part: Part) -> InFlight<T> {
             let (parameters, shape) = (self.parameters, &self.parameters.shape);
-            let mut flight = InFlight { x: [A::default(); 8], w: [A::default(); 4] };
+            let mut flight = InFlight::none();
             let image = (part.batch as u64 * shape.in_channels as u64 * shape.volume()) as i64;
             unroll!(i < Self::TILE.position_loads() as usize, {
                 if OPTIONS {
                     if let Some(at) = self.source(gather, part) {
                         // SAFETY: ci < Cin and an element of the volume, so at < B·Cin·V.
-                        flight.x[i] = A::from_f64(unsafe { parameters.input.load(at) }.to_f64());
+                        flight.x[i] = unsafe { parameters.input.bits::<NARROW>(at) };
                     }
                 } else if gather.cursor.channel < shape.in_channels && gather.position.meets(gather.cursor.tap, shape) {
                     let at = (image + gather.position.offset + gather.cursor.delta) as u64;
                     // SAFETY: ci < Cin and p − k inside the volume, so at < B·Cin·V.
-                    flight.x[i] = A::from_f64(unsafe { parameters.input.load(at) }.to_f64());
+                    flight.x[i] = unsafe { parameters.input.bits::<NARROW>(at) };
                 }
                 gather.cursor.advance(Self::TILE.rows_at_once(), shape);
             });
@@ -402,8 +424,7 @@ pub mod device {
                     let row = part.group * self.in_channels() + gather.channel;
                     let row = row as u64 * self.out_channels() as u64 + channel as u64;
                     // SAFETY: ci < Cin, c < Cout/groups, tap < taps, so the index is below Cin·Cout/groups·taps.
-                    flight.w[i] =
-                        A::from_f64(unsafe { parameters.kernel.load(row * taps as u64 + gather.tap as u64) }.to_f64());
+                    flight.w[i] = unsafe { parameters.kernel.bits::<NARROW>(row * taps as u64 + gather.tap as u64) };
                 }
             });
             gather.tap += STEP;
@@ -416,18 +437,32 @@ pub mod device {
 
         /// Writes what [`Self::bring`] read into a stage.
         #[inline(always)]
-        unsafe fn put(&self, stage: u32, flight: &InFlight<A>) {
+        unsafe fn put(&self, stage: u32, flight: &InFlight<T>) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                match self.parameters.input.is_narrow() {
+                    true => self.put_in::<true>(stage, flight),
+                    false => self.put_in::<false>(stage, flight),
+                }
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn put_in<const NARROW: bool>(&self, stage: u32, flight: &InFlight<T>) {
+            let (input, kernel) = (self.parameters.input, self.parameters.kernel);
             let at = self.stages.offset(stage * Self::TILE.stage_elements());
             let x = at.offset(self.thread);
-            for i in 0..Self::TILE.position_loads() {
+            unroll!(i < Self::TILE.position_loads() as usize, {
+                let value = A::from_f64(input.widen::<NARROW>(flight.x[i]).to_f64());
                 // SAFETY: rows 0..8 of 128; thread + i·threads enumerates them.
-                unsafe { x.store(i * Self::TILE.threads(), flight.x[i as usize]) };
-            }
+                unsafe { x.store(i as u32 * Self::TILE.threads(), value) };
+            });
             let w = at.offset(Self::W + self.thread % STEP * Self::TILE.channel_row() + self.thread / STEP);
-            for i in 0..Self::TILE.channel_loads() {
+            unroll!(i < Self::TILE.channel_loads() as usize, {
+                let value = A::from_f64(kernel.widen::<NARROW>(flight.w[i]).to_f64());
                 // SAFETY: row thread mod 8, channel thread/8 + i·threads/8 < channels.
-                unsafe { w.store(i * (Self::TILE.threads() / STEP), flight.w[i as usize]) };
-            }
+                unsafe { w.store(i as u32 * (Self::TILE.threads() / STEP), value) };
+            });
         }
 
         /// z += W·X over one stage, and the sums behind the mean: warp v takes rows v, v + warps, …; its lanes sum the

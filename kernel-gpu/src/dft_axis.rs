@@ -19,6 +19,7 @@
 use cuda_std::global::{Global, GlobalMut};
 use cuda_std::launch::KernelSpec;
 
+use crate::element::Tensor;
 use crate::spectrum::Spectrum;
 
 /// One axis of a number of volumes. `#[repr(C)]`, part of the parameter block.
@@ -85,7 +86,7 @@ pub const fn scratch_words(spectrum: &Spectrum, volumes: u32) -> [u64; 2] {
 #[derive(Clone, Copy)]
 pub struct DftAxis {
     /// (outer, D, inner).
-    pub input: Global<f32>,
+    pub input: Tensor<f32>,
     /// (cos, sin)(π·m/N), m < 2·N, of this axis.
     pub twiddles: Global<f32>,
     /// Out: (outer, N, inner).
@@ -180,11 +181,15 @@ pub mod device {
                 sync_threads(); // the last step's, or tile's, reads are done
                 unroll!(e < 4, {
                     // SAFETY: the caller's promise; 16 × 64 elements of each side, one thread each.
-                    unsafe {
-                        self.put_factor(e as u32, &mut angles[e]);
-                        self.put_value(e as u32, k, at[e]);
-                    }
+                    unsafe { self.put_factor(e as u32, &mut angles[e]) };
                 });
+                // SAFETY: as above.
+                unsafe {
+                    match self.parameters.input.is_narrow() {
+                        true => self.put_values::<true>(k, &at),
+                        false => self.put_values::<false>(k, &at),
+                    }
+                }
                 sync_threads();
                 unroll!(step < STEP as usize, {
                     let (mut a, mut b) = ([0f32; 4], [0f32; 4]);
@@ -274,18 +279,23 @@ pub mod device {
             }
         }
 
-        /// Element `e` of the columns at this step, 0 where there is none.
+        /// This thread's elements of the columns at this step, 0 where there are none.
         #[inline(always)]
-        unsafe fn put_value(&self, e: u32, first: u32, at: Option<u64>) {
-            let (column, k) = self.loaded(e);
-            let extents = &self.parameters.extents;
-            let mut value = 0.0;
-            if let (true, Some(at)) = (first + k < extents.length, at) {
-                // SAFETY: element k < D of a column.
-                value = unsafe { self.parameters.input.load(at + (first + k) as u64 * extents.inner) };
-            }
-            // SAFETY: row below 16, column below 64.
-            unsafe { self.columns.store(k * STRIDE + column, value) };
+        unsafe fn put_values<const NARROW: bool>(&self, first: u32, at: &[Option<u64>; 4]) {
+            let (input, extents) = (self.parameters.input, &self.parameters.extents);
+            let mut bits = [0u32; 4];
+            unroll!(e < 4, {
+                let (_, k) = self.loaded(e as u32);
+                if let (true, Some(at)) = (first + k < extents.length, at[e]) {
+                    // SAFETY: element k < D of a column.
+                    bits[e] = unsafe { input.bits::<NARROW>(at + (first + k) as u64 * extents.inner) };
+                }
+            });
+            unroll!(e < 4, {
+                let (column, k) = self.loaded(e as u32);
+                // SAFETY: row below 16, column below 64.
+                unsafe { self.columns.store(k * STRIDE + column, input.widen::<NARROW>(bits[e])) };
+            });
         }
     }
 }

@@ -10,10 +10,12 @@
 //! ```
 //!
 //! and 1/√(0 + 0) counts as 0. One warp a channel: lane l merges images l, l + 32, … in order, the lanes merge as a tree,
-//! then they write the outputs. All f64; the output and the running statistics are rounded to `T` once.
+//! then they write the outputs. All f64; the output and the running statistics are rounded once.
 
 use cuda_std::global::{Global, GlobalMut};
 use cuda_std::launch::KernelSpec;
+
+use crate::element::{Tensor, TensorMut};
 
 /// The parameters. Every optional pointer may be null.
 #[repr(C)]
@@ -24,7 +26,7 @@ pub struct PoolFinish<T> {
     /// M2 a (b, c).
     pub m2: Global<f64>,
     /// conv_bias (Cout), or null for 0.
-    pub conv_bias: Global<T>,
+    pub conv_bias: Tensor<T>,
     /// γ (Cout), or null for 1.
     pub bn_weight: Global<T>,
     /// β (Cout), or null for 0.
@@ -34,7 +36,7 @@ pub struct PoolFinish<T> {
     /// running_var (Cout), or null, as `running_mean`.
     pub running_var: GlobalMut<T>,
     /// Out: (B, Cout).
-    pub output: GlobalMut<T>,
+    pub output: TensorMut,
     /// Out: the batch mean of the scaled convolution, bias included (Cout).
     pub batch_mean: GlobalMut<f64>,
     /// Out: its biased batch variance (Cout).
@@ -73,6 +75,7 @@ pub mod device {
     use cuda_std::warp::broadcast;
 
     use super::*;
+    use crate::element::Value;
     use crate::moments::Moments;
 
     /// See the module.
@@ -97,7 +100,7 @@ pub mod device {
     }
 
     #[inline(always)]
-    unsafe fn pool_finish<T: Float>(p: &PoolFinish<T>) {
+    unsafe fn pool_finish<T: Value>(p: &PoolFinish<T>) {
         let mut channel = block_idx_x();
         while channel < p.channels {
             // SAFETY: an element of `mean` and of `m2`, for finish_channel asks for those of its channel.
@@ -114,7 +117,7 @@ pub mod device {
     /// As the kernel, but for `mean` and `m2`, which are not read here; channel < Cout, all lanes come together, and nobody
     /// else finishes it.
     #[inline(always)]
-    pub(crate) unsafe fn finish_channel<T: Float>(
+    pub(crate) unsafe fn finish_channel<T: Value>(
         p: &PoolFinish<T>,
         channel: u32,
         row_moments: impl Fn(u64) -> (f64, f64),
@@ -127,7 +130,6 @@ pub mod device {
         };
 
         // All loads before any of them is waited for: a channel is mostly latency.
-        let bias = p.scale * optional(p.conv_bias, 0.0);
         let (weight, shift) = (optional(p.bn_weight, 1.0), optional(p.bn_bias, 0.0));
         let (mut running_mean, mut running_var) = (0.0, 0.0);
         if p.normalize_by_running != 0 || (p.update_running != 0 && lane == 0) {
@@ -135,6 +137,9 @@ pub mod device {
             let (mean, var) = unsafe { (p.running_mean.load(c), p.running_var.load(c)) };
             (running_mean, running_var) = (mean.to_f64(), var.to_f64());
         }
+        // SAFETY: as above.
+        let bias = if p.conv_bias.is_null() { 0.0 } else { unsafe { p.conv_bias.load(c) }.to_f64() };
+        let bias = p.scale * bias;
 
         let mut moments = Moments::EMPTY;
         let mut b = lane;
@@ -161,7 +166,7 @@ pub mod device {
         while b < p.batch {
             let (m, _) = row_moments(at(b));
             // SAFETY: b < B and c < Cout; each output has one writer.
-            unsafe { p.output.store(at(b), T::from_f64((m - center).fma(gain, shift))) };
+            unsafe { p.output.store(at(b), (m - center).fma(gain, shift)) };
             b += 32;
         }
         if lane == 0 {

@@ -14,9 +14,10 @@
 //! **Cost.** Reads w once; with four loads of each of 4 rows in flight a lane it is the memory's latency, and one round for 64 rows of
 //! 125 taps.
 
-use cuda_std::global::{Global, GlobalMut};
+use cuda_std::global::GlobalMut;
 use cuda_std::launch::KernelSpec;
 
+use crate::element::Tensor;
 use crate::gram_grid::Grid;
 
 /// The parameters.
@@ -24,7 +25,7 @@ use crate::gram_grid::Grid;
 #[derive(Clone, Copy)]
 pub struct TapMoments {
     /// w (Cin, Cout, outer, half, pair).
-    pub kernel: Global<f32>,
+    pub kernel: Tensor<f32>,
     /// Out: Σ_k w, (ci, c).
     pub sum: GlobalMut<f64>,
     /// Out: g of each c.
@@ -136,18 +137,13 @@ pub mod device {
             let mut totals = [[0f64; 2]; 4];
             let mut k = 0;
             while k < taps {
-                let mut values = [[0f32; LOADS as usize]; 4];
-                unroll!(i < 4, {
-                    let ci = ci + WARPS * i as u32;
-                    let row = p.kernel.offset((ci as u64 * out_channels as u64 + c as u64) * taps as u64);
-                    unroll!(j < 4, {
-                        let k = k + lanes * j as u32 + lane;
-                        if ci < in_channels && c < out_channels && k < taps {
-                            // SAFETY: a tap of a row that exists.
-                            values[i][j] = unsafe { row.load(k as u64) };
-                        }
-                    });
-                });
+                // SAFETY: the rows and taps are looked at.
+                let values = unsafe {
+                    match p.kernel.is_narrow() {
+                        true => load::<true>(p, (ci, c), k + lane, lanes),
+                        false => load::<false>(p, (ci, c), k + lane, lanes),
+                    }
+                };
                 unroll!(i < 4, {
                     unroll!(j < 4, {
                         let tap = values[i][j] as f64;
@@ -176,6 +172,39 @@ pub mod device {
             ci += 4 * WARPS;
         }
         norm
+    }
+
+    /// Taps `k`, `k + lanes`, … of rows `ci`, `ci + WARPS`, … of channel `c`, 0 where there are none.
+    ///
+    /// # Safety
+    /// `NARROW` is whether the kernel's elements are.
+    #[inline(always)]
+    unsafe fn load<const NARROW: bool>(
+        p: &TapMoments,
+        (ci, c): (u32, u32),
+        k: u32,
+        lanes: u32,
+    ) -> [[f32; LOADS as usize]; 4] {
+        let (taps, in_channels, out_channels) = (p.grid.taps(), p.grid.in_channels, p.grid.out_channels);
+        let mut bits = [[0u32; LOADS as usize]; 4];
+        unroll!(i < 4, {
+            let ci = ci + WARPS * i as u32;
+            let row = p.kernel.offset((ci as u64 * out_channels as u64 + c as u64) * taps as u64);
+            unroll!(j < 4, {
+                let k = k + lanes * j as u32;
+                if ci < in_channels && c < out_channels && k < taps {
+                    // SAFETY: a tap of a row that exists.
+                    bits[i][j] = unsafe { row.bits::<NARROW>(k as u64) };
+                }
+            });
+        });
+        let mut values = [[0f32; LOADS as usize]; 4];
+        unroll!(i < 4, {
+            unroll!(j < 4, {
+                values[i][j] = p.kernel.widen::<NARROW>(bits[i][j]);
+            });
+        });
+        values
     }
 }
 

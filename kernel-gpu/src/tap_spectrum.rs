@@ -30,6 +30,7 @@
 use cuda_std::global::{Global, GlobalMut};
 use cuda_std::launch::KernelSpec;
 
+use crate::element::Tensor;
 use crate::gram_grid::Grid;
 
 /// The parameters.
@@ -37,7 +38,7 @@ use crate::gram_grid::Grid;
 #[derive(Clone, Copy)]
 pub struct TapSpectrum {
     /// w (Cin, Cout, outer, half, pair).
-    pub kernel: Global<f32>,
+    pub kernel: Tensor<f32>,
     /// g of each c.
     pub channel_exponent: Global<i32>,
     /// (cos, sin)(π·m/M_a), m < 2·M_a, of each axis, at [`Grid::twiddle_offset`].
@@ -275,7 +276,10 @@ pub mod device {
                     held.count = (kernel[1] - held.first).min(ROWS);
                     // SAFETY: taps that exist; the barriers separate the writes of shared memory from the reads.
                     unsafe {
-                        self.sum_outer(held);
+                        match self.p.kernel.is_narrow() {
+                            true => self.sum_outer::<true>(held),
+                            false => self.sum_outer::<false>(held),
+                        }
                         sync_threads();
                         if held.first == 0 && held.pair == 0 {
                             self.points::<false>(held);
@@ -300,7 +304,7 @@ pub mod device {
         /// The sums over the outer axis, a thread four (i, c), i, i + 2, i + 4 and i + 6, of a (tap along half,
         /// middle or pair).
         #[inline(always)]
-        unsafe fn sum_outer(&self, held: Held) {
+        unsafe fn sum_outer<const NARROW: bool>(&self, held: Held) {
             let (p, kernel) = (self.p, self.p.grid.kernel);
             let start = Angle::of_taps(self.g0, 0, kernel[0]);
             let step = (kernel[1] * kernel[2]) as u64;
@@ -340,9 +344,10 @@ pub mod device {
                         let mut k = 0;
                         while k < kernel[0] {
                             let (cos, sin) = angle.turn(p.twiddles);
+                            let values = load::<NARROW>(&taps);
                             unroll!(n < 4, {
                                 unroll!(side < 2, {
-                                    let tap = taps[n][side].load(0) * scale;
+                                    let tap = values[n][side] * scale;
                                     taps[n][side] = taps[n][side].offset(step);
                                     let [re, im] = sums[n][side];
                                     sums[n][side] = [tap.fma(cos, re), tap.fma(-sin, im)];
@@ -465,6 +470,27 @@ pub mod device {
                 g2 += 1;
             }
         }
+    }
+
+    /// The first element of each.
+    ///
+    /// # Safety
+    /// They exist; `NARROW` is whether they are of 16 bits.
+    #[inline(always)]
+    unsafe fn load<const NARROW: bool>(taps: &[[Tensor<f32>; 2]; 4]) -> [[f32; 2]; 4] {
+        let (mut bits, mut values) = ([[0u32; 2]; 4], [[0f32; 2]; 4]);
+        unroll!(n < 4, {
+            unroll!(side < 2, {
+                // SAFETY: the caller's promise.
+                bits[n][side] = unsafe { taps[n][side].bits::<NARROW>(0) };
+            });
+        });
+        unroll!(n < 4, {
+            unroll!(side < 2, {
+                values[n][side] = taps[n][side].widen::<NARROW>(bits[n][side]);
+            });
+        });
+        values
     }
 
     /// Writes a point, or, with `MORE`, adds to what this lane wrote there before.

@@ -8,9 +8,10 @@
 //!
 //! **Launch.** One dimension, any number of blocks.
 
-use cuda_std::global::{Global, GlobalMut};
+use cuda_std::global::GlobalMut;
 use cuda_std::launch::KernelSpec;
 
+use crate::element::Tensor;
 use crate::spectrum::Spectrum;
 
 /// The parameters.
@@ -18,7 +19,7 @@ use crate::spectrum::Spectrum;
 #[derive(Clone, Copy)]
 pub struct VolumeSums {
     /// x (B, Cin, …).
-    pub input: Global<f32>,
+    pub input: Tensor<f32>,
     /// Out: Σ x of each volume, (b, ci).
     pub sum: GlobalMut<f64>,
     /// Out: e of each row, (ci, b).
@@ -62,14 +63,13 @@ pub mod device {
             let (mut sum, mut absolute) = (0f64, 0f64);
             let mut first = thread as u64;
             while first < size {
-                let mut values = [0f32; FLIGHT];
-                unroll!(i < FLIGHT, {
-                    let at = first + (i as u32 * SPEC.threads) as u64;
-                    // Always a load, so that all are in flight together.
-                    // SAFETY: an element.
-                    let value = unsafe { x.load(if at < size { at } else { first }) };
-                    values[i] = if at < size { value } else { 0.0 };
-                });
+                // SAFETY: `first` is an element.
+                let values = unsafe {
+                    match x.is_narrow() {
+                        true => load::<true>(x, first, size),
+                        false => load::<false>(x, first, size),
+                    }
+                };
                 let mut near = 0f32;
                 unroll!(i < FLIGHT, {
                     sum += values[i] as f64;
@@ -109,5 +109,26 @@ pub mod device {
             }
             volume += grid_dim_x();
         }
+    }
+
+    /// Elements `first`, `first + threads`, … of `size`, 0 behind the last.
+    ///
+    /// # Safety
+    /// `first` < `size`, as many as x has; `NARROW` is whether they are.
+    #[inline(always)]
+    unsafe fn load<const NARROW: bool>(x: Tensor<f32>, first: u64, size: u64) -> [f32; FLIGHT] {
+        let mut bits = [0u32; FLIGHT];
+        unroll!(i < FLIGHT, {
+            let at = first + (i as u32 * SPEC.threads) as u64;
+            // Always a load, so that all are in flight together.
+            // SAFETY: an element.
+            let element = unsafe { x.bits::<NARROW>(if at < size { at } else { first }) };
+            bits[i] = if at < size { element } else { 0 };
+        });
+        let mut values = [0f32; FLIGHT];
+        unroll!(i < FLIGHT, {
+            values[i] = x.widen::<NARROW>(bits[i]);
+        });
+        values
     }
 }

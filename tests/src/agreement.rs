@@ -2,8 +2,8 @@
 
 use convt_bn_gap::draw::Draws;
 use convt_bn_gap::{
-    Device, Element, KernelShape, Mode, Momentum, Outputs, Plan, PlanOptions, Precision, Problem, Shape5, Tensors,
-    check, reference,
+    Device, KernelShape, Mode, Momentum, Outputs, Plan, PlanOptions, Precision, Problem, Shape5, Storage, Tensors,
+    bf16, check, f16, reference,
 };
 
 /// B, Cin, Cout, [D, H, W], [Kd, Kh, Kw].
@@ -56,15 +56,29 @@ pub fn strict() -> PlanOptions {
 ///
 /// # Panics
 /// Where it fails.
-pub fn run<T: Element>(device: &Device, problem: &Problem, options: PlanOptions, tensors: &Tensors<T>) -> Outputs<T> {
+pub fn run<T: Storage>(device: &Device, problem: &Problem, options: PlanOptions, tensors: &Tensors<T>) -> Outputs<T> {
     Plan::new(problem, device, options).and_then(|mut plan| plan.run(&tensors.as_inputs())).expect("the GPU runs it")
 }
 
-/// Runs on a GPU; output and statistics must be within `bound` of the definition's.
+/// The same in the format that it was computed in.
+///
+/// # Panics
+/// Where it fails.
+pub fn run_wide<T: Storage>(
+    device: &Device,
+    problem: &Problem,
+    options: PlanOptions,
+    tensors: &Tensors<T>,
+) -> Outputs<T::Wide> {
+    let plan = Plan::new(problem, device, options);
+    plan.and_then(|mut plan| plan.run_wide(&tensors.as_inputs())).expect("the GPU runs it")
+}
+
+/// Runs on a GPU; output, not rounded to 16 bits, and statistics must be within `bound` of the definition's.
 ///
 /// # Panics
 /// Where they are not.
-pub fn agrees<T: Element>(device: &Device, problem: &Problem, options: PlanOptions, tensors: &Tensors<T>, bound: f64) {
+pub fn agrees<T: Storage>(device: &Device, problem: &Problem, options: PlanOptions, tensors: &Tensors<T>, bound: f64) {
     agrees_within(device, problem, options, tensors, (bound, bound));
 }
 
@@ -72,7 +86,7 @@ pub fn agrees<T: Element>(device: &Device, problem: &Problem, options: PlanOptio
 ///
 /// # Panics
 /// Where they do not.
-pub fn agrees_within<T: Element>(
+pub fn agrees_within<T: Storage>(
     device: &Device,
     problem: &Problem,
     options: PlanOptions,
@@ -81,7 +95,7 @@ pub fn agrees_within<T: Element>(
 ) {
     let wide = tensors.as_inputs().to_f64().unwrap();
     let expected = reference::run(problem, &wide.as_inputs(), None, None).unwrap();
-    let found = run(device, problem, options, tensors);
+    let found = run_wide(device, problem, options, tensors);
     let error = check::output_error(found.output.view(), expected.output.view(), tensors.as_inputs().bn_bias).unwrap();
     assert!(error.passes(bound), "output of {problem:?} {options:?}: {error:?}");
     let statistics = [
@@ -99,7 +113,7 @@ pub fn agrees_within<T: Element>(
     }
 }
 
-/// [`agrees`] for f32, strict f32 and f64, with the bound of each.
+/// [`agrees`] for f32, strict f32 and f64, with the bound of each, and for f16 or bf16 with that of f32.
 ///
 /// # Panics
 /// Where one does not.
@@ -111,4 +125,27 @@ pub fn every_precision(device: &Device, shape: Shape, mode: Mode, seed: u64) {
     // Only the running statistics are rounded to f32; the output's rounding is not counted.
     agrees(device, &problem, strict(), &tensors, 2e-7);
     agrees(device, &problem, PlanOptions::default(), &draws.tensors::<f64>(&problem).unwrap(), 1e-9);
+    narrow(device, &problem, PlanOptions::default(), seed, 1e-5);
+}
+
+/// [`agrees`] for f16, or for bf16 where the seed is odd; and the output in that format is the other one, rounded.
+///
+/// # Panics
+/// Where it does not.
+pub fn narrow(device: &Device, problem: &Problem, options: PlanOptions, seed: u64, bound: f64) {
+    fn of<T: Storage<Wide = f32>>(device: &Device, problem: &Problem, options: PlanOptions, seed: u64, bound: f64) {
+        let tensors = Draws::usual(problem, seed).tensors::<T>(problem).unwrap();
+        agrees(device, problem, options, &tensors, bound);
+        let (narrow, wide) = (run(device, problem, options, &tensors), run_wide(device, problem, options, &tensors));
+        for (&narrow, &wide) in narrow.output.iter().zip(&wide.output) {
+            let (narrow, wide) = (narrow.to_f64(), f64::from(wide));
+            // Half of a unit, or of the least number of f16; and what the other one was rounded by.
+            let within = T::DTYPE.unit_roundoff() * wide.abs() * 1.001 + 3e-8;
+            assert!((narrow - wide).abs() <= within, "{narrow} of {wide}, {problem:?}");
+        }
+    }
+    match seed % 2 {
+        0 => of::<f16>(device, problem, options, seed, bound),
+        _ => of::<bf16>(device, problem, options, seed, bound),
+    }
 }

@@ -4,7 +4,9 @@ use std::thread;
 
 use convt_bn_gap::draw::Draws;
 use convt_bn_gap::{Device, Error, KernelShape, Mode, Plan, PlanOptions, Problem, Shape5, Tensors};
-use convt_bn_gap_tests::agreement::{Shape, agrees, every_precision, problem, run, strict, train, with_options};
+use convt_bn_gap_tests::agreement::{
+    Shape, agrees, every_precision, narrow, problem, run, strict, train, with_options,
+};
 use convt_bn_gap_tests::gpu;
 use proptest::prelude::*;
 
@@ -31,6 +33,7 @@ fn options_of_all_kinds() {
         let tensors = draws.tensors::<f32>(&problem).unwrap();
         agrees(&device, &problem, PlanOptions::default(), &tensors, 1e-5);
         agrees(&device, &problem, strict(), &tensors, 1e-6);
+        narrow(&device, &problem, PlanOptions::default(), seed as u64, 1e-5);
         agrees(&device, &problem, PlanOptions::default(), &draws.tensors::<f64>(&problem).unwrap(), 1e-11);
     }
 }

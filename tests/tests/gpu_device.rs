@@ -41,6 +41,7 @@ fn run_device_is_asynchronous_and_can_be_captured() {
         running_mean: mean.as_device_ptr().as_raw(),
         running_var: var.as_device_ptr().as_raw(),
         output: output.as_device_ptr().as_raw(),
+        ..DeviceTensors::default()
     };
     let handle = RawStream::from_handle(stream.as_inner().expose_provenance());
 

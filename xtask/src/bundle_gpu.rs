@@ -1,7 +1,7 @@
 //! `cargo xtask bundle-gpu`: everything that shows the GPU side, in one folder for a machine with neither cargo nor sources.
 //!
 //! ```text
-//! gpu-bundle/run              the runner: `./run [test|bench|sanitize|pytorch|differential …]`
+//! gpu-bundle/run              the runner: `./run [test|bench|sanitize|pytorch|differential|large …]`
 //! gpu-bundle/bin/             the command-line tool, the C library, the stripped executables of the tests that use a GPU
 //! gpu-bundle/golden/          the golden cases
 //! gpu-bundle/conformance.sm_90a.ptx  every operation of cuda_std, for the test `conformance`; only where a compiler is

@@ -6,7 +6,6 @@ use super::{Call, guarded};
 use crate::DType;
 
 /// convt_bn_gap_f32 with input, kernel, conv_bias and output in f16 (IEEE binary16, as uint16_t); bn_weight and bn_bias f32.
-/// Not supported on CUDA devices yet: refused. A plan on the CPU computes it.
 ///
 /// # Safety
 /// As convt_bn_gap_f32.
@@ -37,7 +36,6 @@ pub unsafe extern "C" fn convt_bn_gap_f16(
 }
 
 /// convt_bn_gap_f32 with input, kernel, conv_bias and output in bf16 (the upper half of an f32, as uint16_t); bn_weight and bn_bias f32.
-/// Not supported on CUDA devices yet: refused. A plan on the CPU computes it.
 ///
 /// # Safety
 /// As convt_bn_gap_f32.

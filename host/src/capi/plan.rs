@@ -38,7 +38,7 @@ pub struct ConvtBnGapTensors {
     pub num_batches_tracked: *mut u64,
     /// Out: (batch_size, out_channels, 1, 1, 1).
     pub output: *mut c_void,
-    /// Out: (out_channels), or NULL. On CPUs alone, where the batch's statistics are used.
+    /// Out: (out_channels), or NULL; written where the batch's statistics are used.
     pub batch_mean: *mut f64,
     /// As batch_mean; biased.
     pub batch_var: *mut f64,
@@ -171,15 +171,8 @@ impl ConvtBnGapPlan {
             DType::F32 => Typed::F32(Plan::new(&problem, &device, plan_options)?),
             DType::F64 => Typed::F64(Plan::new(&problem, &device, plan_options)?),
         };
-        if device.backend() == Backend::Cuda && output != dtype {
-            return Err(not_yet("output_dtype", output));
-        }
         Ok(Self { plan, output })
     }
-}
-
-fn not_yet(option: &'static str, found: impl std::fmt::Display) -> Failure {
-    crate::Error::NotYet { device: "cuda", option, found: found.to_string() }.into()
 }
 
 /// # Safety
@@ -192,7 +185,7 @@ unsafe fn run<T: Storage>(
 ) -> Result<(), Failure> {
     if plan.recipe().backend == Backend::Cuda {
         // SAFETY: the caller's promise.
-        return unsafe { on_gpu(plan, tensors, stream) };
+        return unsafe { on_gpu(plan, output, tensors, stream) };
     }
     // SAFETY: the caller's promise.
     unsafe { on_cpu(plan, output, tensors) }
@@ -307,15 +300,11 @@ unsafe fn store<V>(pointer: *mut V, values: impl Iterator<Item = V>) {
 #[cfg(feature = "cuda")]
 unsafe fn on_gpu<T: Storage>(
     plan: &mut Plan<T>,
+    output: DType,
     tensors: &ConvtBnGapTensors,
     stream: *mut c_void,
 ) -> Result<(), Failure> {
     use crate::cuda::{DeviceTensors, RawStream};
-    for (option, pointer) in [("batch_mean", tensors.batch_mean), ("batch_var", tensors.batch_var)] {
-        if !pointer.is_null() {
-            return Err(not_yet(option, "a pointer"));
-        }
-    }
     aligned::<u64>("num_batches_tracked", tensors.num_batches_tracked.cast())?;
     let address = |pointer: *const c_void| pointer.expose_provenance() as u64;
     let addresses = DeviceTensors {
@@ -327,6 +316,9 @@ unsafe fn on_gpu<T: Storage>(
         running_mean: address(tensors.running_mean),
         running_var: address(tensors.running_var),
         output: address(tensors.output),
+        output_dtype: Some(output),
+        batch_mean: address(tensors.batch_mean.cast()),
+        batch_var: address(tensors.batch_var.cast()),
     };
     plan.check_reachable(&addresses)?;
     // SAFETY: the caller's promise of one number of the host's, or null; aligned.
@@ -345,6 +337,6 @@ unsafe fn on_gpu<T: Storage>(
 /// # Safety
 /// None: there is no such plan.
 #[cfg(not(feature = "cuda"))]
-unsafe fn on_gpu<T: Storage>(_: &mut Plan<T>, _: &ConvtBnGapTensors, _: *mut c_void) -> Result<(), Failure> {
+unsafe fn on_gpu<T: Storage>(_: &mut Plan<T>, _: DType, _: &ConvtBnGapTensors, _: *mut c_void) -> Result<(), Failure> {
     Err(crate::Error::Unavailable(crate::Unavailable::NotBuilt).into())
 }

@@ -6,7 +6,6 @@
 //! | `batch_norm_reduce` | these | mean, M2 a (b, c) |
 //! | `pool_finish` | these, the per-channel vectors | output, batch statistics, running statistics |
 
-use cuda_std::global::Global;
 use kernel_gpu::batch_norm_reduce::BatchNormReduce;
 use kernel_gpu::conv_transpose_moments::ConvTransposeMoments;
 use kernel_gpu::tile::POSITIONS;
@@ -17,7 +16,7 @@ use super::memory::DeviceArray;
 use super::plan::{After, Target, WORKSPACE};
 use super::{batch_norm_reduce, conv_transpose_moments, pool_finish};
 use crate::Error;
-use crate::element::Element;
+use crate::element::{DType, Element};
 use crate::plan::{Cost, CudaDirect};
 use crate::problem::Problem;
 
@@ -53,8 +52,8 @@ impl Direct {
     }
 
     /// The stages and their costs.
-    pub(super) fn stages<T: Element>(&self, problem: &Problem) -> Vec<(&'static str, Cost)> {
-        let element = T::DTYPE.bytes() as u64;
+    pub(super) fn stages(&self, problem: &Problem, dtype: DType) -> Vec<(&'static str, Cost)> {
+        let element = dtype.bytes() as u64;
         let tensors = (problem.input_elements() as u64).saturating_add(problem.kernel_elements() as u64);
         let rows = self.design.rows();
         let slices = rows.saturating_mul(self.design.work.slices);
@@ -72,14 +71,14 @@ impl Direct {
     /// The three kernels.
     ///
     /// # Safety
-    /// The tensors hold what the problem says, in elements of type `T`, for which this way was designed; nothing else uses
+    /// The tensors hold what the problem says, in the type for which this way was designed and which is computed in `T`; nothing else uses
     /// them or this until the stream has passed this point.
     pub(super) unsafe fn launch<T: Element>(&mut self, target: &Target<'_>, after: After<'_>) -> Result<(), CudaError> {
-        let Target { problem, tensors, device, stream, bound, branch: _ } = *target;
+        let Target { problem, device, stream, bound, .. } = *target;
         let positions = self.design.options.positions();
         let parameters = ConvTransposeMoments::<T> {
-            input: Global::from_address(tensors.input),
-            kernel: Global::from_address(tensors.kernel),
+            input: target.input(),
+            kernel: target.kernel(),
             mean: self.slice_mean.global_mut(),
             m2: self.slice_m2.global_mut(),
             scale: problem.scale_factor(),
@@ -105,7 +104,7 @@ impl Direct {
         after(batch_norm_reduce::STAGE)?;
         let moments = (self.mean.global(), self.m2.global());
         let statistics = (self.batch_mean.global_mut(), self.batch_var.global_mut());
-        let parameters = pool_finish::parameters::<T>(problem, tensors, moments, statistics);
+        let parameters = pool_finish::parameters::<T>(target, moments, statistics);
         // SAFETY: per-channel vectors, the output and what the flags ask for are the caller's promise; the rest has the lengths
         // of `new`.
         unsafe { pool_finish::launch(device, &parameters, stream, bound)? };

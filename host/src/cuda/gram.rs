@@ -195,7 +195,7 @@ impl Gram {
         after: After<'_>,
     ) -> Result<(), CudaError> {
         let parameters = TapSpectrum {
-            kernel: Global::from_address(target.tensors.kernel),
+            kernel: target.kernel(),
             channel_exponent: sources.channel_exponent,
             twiddles: self.memory.twiddles.global(),
             spectrum: self.memory.taps.global_mut(),

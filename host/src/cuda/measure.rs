@@ -10,7 +10,7 @@ use super::memory::DeviceArray;
 use super::plan::{CudaPlan, DeviceTensors};
 use super::stream::RawStream;
 use crate::Error;
-use crate::element::Element;
+use crate::element::Storage;
 use crate::plan::{Measurement, StageMeasurement, median};
 use crate::tensors::Inputs;
 
@@ -19,7 +19,7 @@ const COPY_BYTES: u64 = 512 << 20;
 /// Copies timed.
 const COPIES: usize = 9;
 
-impl<T: Element> CudaPlan<T> {
+impl<T: Storage> CudaPlan<T> {
     /// Runs once to warm up, then `runs` times under events, and as often as a graph.
     ///
     /// # Errors
@@ -28,7 +28,8 @@ impl<T: Element> CudaPlan<T> {
         let device = self.device().clone();
         let bound = device.bind()?;
         let stream = self.stream();
-        let tensors = self.stage(inputs, &bound)?;
+        // Written as callers have it, in the room of f64.
+        let tensors = DeviceTensors { output_dtype: None, ..self.stage(inputs, &bound)? };
         let room = device.free_memory(&bound)? / 4;
         let words = (COPY_BYTES.min(room) / 4).max(1) as usize;
         let mut scratch = DeviceArray::<u32>::new("the copy that measures bandwidth", words, &device, &bound)?;

@@ -10,6 +10,7 @@ use super::device::{Bound, CudaDevice};
 use super::error::{CudaError, check, failed};
 use super::stream::RawStream;
 use crate::Error;
+use crate::element::Storage;
 
 /// `len` values of `T` in device memory.
 pub(super) struct DeviceArray<T> {
@@ -19,7 +20,14 @@ pub(super) struct DeviceArray<T> {
     _holds: PhantomData<T>,
 }
 
-impl<T: Scalar> DeviceArray<T> {
+/// Numbers of which every bit pattern is one: what may be copied to a device and back.
+pub(super) trait Plain: Copy {}
+
+impl Plain for u32 {}
+impl Plain for i32 {}
+impl<T: Storage> Plain for T {}
+
+impl<T: Plain> DeviceArray<T> {
     /// Memory for `len` values, not written yet.
     ///
     /// # Errors
@@ -44,16 +52,6 @@ impl<T: Scalar> DeviceArray<T> {
     /// Where it lies.
     pub(super) fn address(&self) -> u64 {
         self.address
-    }
-
-    /// As a kernel's read-only argument.
-    pub(super) fn global(&self) -> Global<T> {
-        Global::from_address(self.address)
-    }
-
-    /// As a kernel's output.
-    pub(super) fn global_mut(&mut self) -> GlobalMut<T> {
-        GlobalMut::from_address(self.address)
     }
 
     /// How many values it holds.
@@ -113,6 +111,18 @@ impl<T: Scalar> DeviceArray<T> {
     }
 }
 
+impl<T: Scalar> DeviceArray<T> {
+    /// As a kernel's read-only argument.
+    pub(super) fn global(&self) -> Global<T> {
+        Global::from_address(self.address)
+    }
+
+    /// As a kernel's output.
+    pub(super) fn global_mut(&mut self) -> GlobalMut<T> {
+        GlobalMut::from_address(self.address)
+    }
+}
+
 impl<T> Drop for DeviceArray<T> {
     fn drop(&mut self) {
         if self.address == 0 {
@@ -126,7 +136,7 @@ impl<T> Drop for DeviceArray<T> {
 }
 
 /// The address of an optional array, null for none.
-pub(super) fn address_of<T: Scalar>(array: Option<&DeviceArray<T>>) -> u64 {
+pub(super) fn address_of<T: Plain>(array: Option<&DeviceArray<T>>) -> u64 {
     array.map_or(0, DeviceArray::address)
 }
 

@@ -7,6 +7,7 @@
 //! memory it stages them in is allocated on its first call and kept.
 
 use cust::sys;
+use kernel_gpu::element::Tensor;
 
 use super::branch::Branch;
 use super::device::{Bound, CudaDevice};
@@ -16,7 +17,7 @@ use super::spectral::Spectral;
 use super::staging::Staging;
 use super::stream::{OwnStream, RawStream};
 use crate::Error;
-use crate::element::Element;
+use crate::element::{DType, Element, Storage};
 use crate::plan::{Backend, Cost, CudaRecipe, DeviceFacts, PlanOptions};
 use crate::problem::Problem;
 use crate::tensors::{Inputs, Outputs};
@@ -40,10 +41,16 @@ pub struct DeviceTensors {
     pub running_var: u64,
     /// Out: (B, Cout).
     pub output: u64,
+    /// The output's type; that of `input` where none is said.
+    pub output_dtype: Option<DType>,
+    /// Out: f64, (Cout), or 0; written where the batch's statistics are used.
+    pub batch_mean: u64,
+    /// Biased; as `batch_mean`.
+    pub batch_var: u64,
 }
 
 /// A problem made ready on a GPU.
-pub struct CudaPlan<T: Element> {
+pub struct CudaPlan<T: Storage> {
     problem: Problem,
     recipe: CudaRecipe,
     // Fields are dropped in order: the stream goes while `device` still retains the context that it is of.
@@ -55,7 +62,7 @@ pub struct CudaPlan<T: Element> {
     staging: Option<Staging<T>>,
 }
 
-impl<T: Element> std::fmt::Debug for CudaPlan<T> {
+impl<T: Storage> std::fmt::Debug for CudaPlan<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CudaPlan").field("device", &self.device).field("recipe", &self.recipe).finish_non_exhaustive()
     }
@@ -74,6 +81,8 @@ pub(super) type After<'a> = &'a mut dyn FnMut(&'static str) -> Result<(), CudaEr
 pub(super) struct Target<'a> {
     pub(super) problem: &'a Problem,
     pub(super) tensors: &'a DeviceTensors,
+    /// Of `input`, `kernel` and `conv_bias`.
+    pub(super) dtype: DType,
     pub(super) device: &'a CudaDevice,
     pub(super) stream: RawStream,
     /// Where launches that need not wait for each other may be beside them; none where each is to be timed alone.
@@ -81,7 +90,22 @@ pub(super) struct Target<'a> {
     pub(super) bound: &'a Bound<'a>,
 }
 
-impl<T: Element> CudaPlan<T> {
+impl Target<'_> {
+    /// The tensor of the problem's type at that address, as kernels take it that compute in `W`.
+    pub(super) fn tensor<W: Element>(&self, address: u64) -> Tensor<W> {
+        Tensor::new(address, self.dtype.into())
+    }
+
+    pub(super) fn input<W: Element>(&self) -> Tensor<W> {
+        self.tensor(self.tensors.input)
+    }
+
+    pub(super) fn kernel<W: Element>(&self) -> Tensor<W> {
+        self.tensor(self.tensors.kernel)
+    }
+}
+
+impl<T: Storage> CudaPlan<T> {
     /// Designs the plan and allocates what it needs.
     ///
     /// # Errors
@@ -140,6 +164,11 @@ impl<T: Element> CudaPlan<T> {
     /// # Errors
     /// [`Error::Input`], [`Error::Memory`], [`Error::Cuda`]. After one the plan can be used again, unless the context is lost.
     pub fn run(&mut self, inputs: &Inputs<'_, T>) -> Result<Outputs<T>, Error> {
+        self.run_unrounded(inputs).map(Outputs::rounded)
+    }
+
+    /// [`run`](Self::run) with an output that is not rounded yet.
+    pub(crate) fn run_unrounded(&mut self, inputs: &Inputs<'_, T>) -> Result<Outputs<f64>, Error> {
         let device = self.device.clone();
         let bound = device.bind()?;
         let stream = self.stream.raw();
@@ -184,17 +213,21 @@ impl<T: Element> CudaPlan<T> {
     pub fn check_reachable(&self, tensors: &DeviceTensors) -> Result<(), Error> {
         check_addresses(&self.problem, tensors)?;
         let _bound = self.device.bind()?;
+        let (own, wide) = (T::DTYPE.bytes() as u64, T::Wide::DTYPE.bytes() as u64);
+        let output = tensors.output_dtype.unwrap_or(T::DTYPE).bytes() as u64;
         let named = [
-            ("input", tensors.input),
-            ("kernel", tensors.kernel),
-            ("conv_bias", tensors.conv_bias),
-            ("bn_weight", tensors.bn_weight),
-            ("bn_bias", tensors.bn_bias),
-            ("running_mean", tensors.running_mean),
-            ("running_var", tensors.running_var),
-            ("output", tensors.output),
+            ("input", tensors.input, own),
+            ("kernel", tensors.kernel, own),
+            ("conv_bias", tensors.conv_bias, own),
+            ("bn_weight", tensors.bn_weight, wide),
+            ("bn_bias", tensors.bn_bias, wide),
+            ("running_mean", tensors.running_mean, wide),
+            ("running_var", tensors.running_var, wide),
+            ("output", tensors.output, output),
+            ("batch_mean", tensors.batch_mean, 8),
+            ("batch_var", tensors.batch_var, 8),
         ];
-        for (what, address) in named.into_iter().filter(|&(_, address)| address != 0) {
+        for (what, address, bytes) in named.into_iter().filter(|&(_, address, _)| address != 0) {
             let mut kind = 0u32;
             let attribute = sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE;
             // SAFETY: writes one 32-bit number; any address may be asked about.
@@ -204,8 +237,8 @@ impl<T: Element> CudaPlan<T> {
                 return Err(CudaError::Argument { what, found, needed: "device memory".into() }.into());
             }
             check("asking about an address", result)?;
-            if !address.is_multiple_of(T::DTYPE.bytes() as u64) {
-                let (found, needed) = (format!("address {address:#x}"), format!("a multiple of {}", T::DTYPE.bytes()));
+            if !address.is_multiple_of(bytes) {
+                let (found, needed) = (format!("address {address:#x}"), format!("a multiple of {bytes}"));
                 return Err(CudaError::Argument { what, found, needed }.into());
             }
         }
@@ -223,7 +256,7 @@ impl<T: Element> CudaPlan<T> {
     }
 
     /// Waits for the plan's stream and copies the results back.
-    fn collect(&mut self, inputs: &Inputs<'_, T>, bound: &Bound<'_>) -> Result<Outputs<T>, Error> {
+    fn collect(&mut self, inputs: &Inputs<'_, T>, bound: &Bound<'_>) -> Result<Outputs<f64>, Error> {
         let stream = self.stream.raw();
         let statistics = match &self.way {
             Way::Direct(direct) => direct.statistics(),
@@ -246,7 +279,7 @@ impl<T: Element> CudaPlan<T> {
     /// The stages in the order in which they first come, and what each costs in one run.
     pub(super) fn stages(&self) -> Vec<(&'static str, Cost)> {
         match &self.way {
-            Way::Direct(direct) => direct.stages::<T>(&self.problem),
+            Way::Direct(direct) => direct.stages(&self.problem, T::DTYPE),
             Way::Spectral(spectral) => spectral.stages(),
         }
     }
@@ -265,12 +298,13 @@ impl<T: Element> CudaPlan<T> {
     ) -> Result<(), Error> {
         let (branch, mut nothing) = (self.branch.as_ref().filter(|_| after.is_none()), |_| Ok(()));
         let after = after.unwrap_or(&mut nothing);
-        let target = Target { problem: &self.problem, tensors, device: &self.device, stream, branch, bound };
+        let (problem, device, dtype) = (&self.problem, &self.device, T::DTYPE);
+        let target = Target { problem, tensors, dtype, device, stream, branch, bound };
         let launched = match &mut self.way {
             // SAFETY: the caller's promise; running statistics are not null where the problem has them
             // (`check_addresses`, or staging).
-            Way::Direct(direct) => unsafe { direct.launch::<T>(&target, after) },
-            // SAFETY: as above; the recipe is for f32 alone (`CudaSpectral::design`), so the tensors are.
+            Way::Direct(direct) => unsafe { direct.launch::<T::Wide>(&target, after) },
+            // SAFETY: as above; the recipe is not for f64 (`CudaSpectral::design`), so the tensors are computed in f32.
             Way::Spectral(spectral) => unsafe { spectral.launch(&target, after) },
         };
         Ok(launched?)

@@ -1,25 +1,30 @@
 //! Launching [`kernel_gpu::pool_finish`].
 
 use cuda_std::global::{Global, GlobalMut};
+use kernel_gpu::element::TensorMut;
 use kernel_gpu::pool_finish::PoolFinish;
 
 use super::device::{Bound, CudaDevice};
 use super::error::CudaError;
-use super::plan::DeviceTensors;
+use super::plan::Target;
 use super::stream::RawStream;
 use crate::element::Element;
-use crate::problem::{Mode, Problem};
+use crate::problem::Mode;
 
 /// The stage's name in measurements.
 pub(super) const STAGE: &str = "pool_finish";
 
-/// The parameters for the moments of each (b, c), and the batch's statistics to write.
+/// The parameters for the moments of each (b, c), and where the batch's statistics are written if the caller has no place for them.
 pub(super) fn parameters<T: Element>(
-    problem: &Problem,
-    tensors: &DeviceTensors,
+    target: &Target<'_>,
     (mean, m2): (Global<f64>, Global<f64>),
     (batch_mean, batch_var): (GlobalMut<f64>, GlobalMut<f64>),
 ) -> PoolFinish<T> {
+    let (problem, tensors) = (target.problem, target.tensors);
+    let place = |asked: u64, own| match asked != 0 && problem.uses_batch_statistics() {
+        true => GlobalMut::from_address(asked),
+        false => own,
+    };
     let (factor, training) = match problem.mode() {
         Mode::Train { momentum } => (momentum.factor(), true),
         Mode::Eval => (0.0, false),
@@ -27,14 +32,14 @@ pub(super) fn parameters<T: Element>(
     PoolFinish::<T> {
         mean,
         m2,
-        conv_bias: Global::from_address(tensors.conv_bias),
+        conv_bias: target.tensor(tensors.conv_bias),
         bn_weight: Global::from_address(tensors.bn_weight),
         bn_bias: Global::from_address(tensors.bn_bias),
         running_mean: GlobalMut::from_address(tensors.running_mean),
         running_var: GlobalMut::from_address(tensors.running_var),
-        output: GlobalMut::from_address(tensors.output),
-        batch_mean,
-        batch_var,
+        output: TensorMut::new(tensors.output, tensors.output_dtype.unwrap_or(target.dtype).into()),
+        batch_mean: place(tensors.batch_mean, batch_mean),
+        batch_var: place(tensors.batch_var, batch_var),
         positions: problem.positions() as u64,
         scale: problem.scale_factor(),
         eps: problem.eps(),

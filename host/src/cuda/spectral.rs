@@ -22,7 +22,7 @@ use super::branch::Fork;
 use super::device::{Bound, CudaDevice};
 use super::error::CudaError;
 use super::gram::{Gram, Sources};
-use super::memory::DeviceArray;
+use super::memory::{DeviceArray, Plain};
 use super::module::Kernel;
 use super::plan::{After, Target, WORKSPACE};
 use super::stream::RawStream;
@@ -100,7 +100,7 @@ impl Spectral {
     /// All launches of a run.
     ///
     /// # Safety
-    /// The tensors hold what the problem says, in f32, for which this way was designed; nothing else uses them or this until the
+    /// The tensors hold what the problem says, in the type for which this way was designed; nothing else uses them or this until the
     /// stream has passed this point.
     pub(super) unsafe fn launch(&mut self, target: &Target<'_>, after: After<'_>) -> Result<(), CudaError> {
         let sources = Sources {
@@ -141,7 +141,7 @@ impl Spectral {
     unsafe fn sum_taps(&mut self, target: &Target<'_>) -> Result<(), CudaError> {
         let memory = &mut self.memory;
         let parameters = TapMoments {
-            kernel: Global::from_address(target.tensors.kernel),
+            kernel: target.kernel(),
             sum: memory.tap_sum.global_mut(),
             channel_exponent: memory.channel_exponent.global_mut(),
             grid: self.design.spectrum.grid(),
@@ -164,7 +164,7 @@ impl Spectral {
         let memory = &mut self.memory;
         let volumes = u64::from(first) * u64::from(cut.shape.in_channels);
         let places = Places {
-            input: Global::from_address(target.tensors.input + volumes * cut.shape.volume() * 4),
+            input: target.input().offset(volumes * cut.shape.volume()),
             twiddles: memory.twiddles.global(),
             high: memory.high.global_mut(),
             low: memory.low.global_mut(),
@@ -187,7 +187,7 @@ impl Spectral {
             energy: self.gram.as_ref().map_or(Global::null(), Gram::energy),
             parts: self.design.parts(),
             in_channels: self.design.spectrum.shape.in_channels,
-            finish: pool_finish::parameters::<f32>(target.problem, target.tensors, moments, statistics),
+            finish: pool_finish::parameters(target, moments, statistics),
             mean: memory.mean.global_mut(),
             m2: memory.m2.global_mut(),
         };
@@ -199,11 +199,7 @@ impl Spectral {
 
 impl Memory {
     fn new(design: &CudaSpectral, device: &CudaDevice, bound: &Bound<'_>) -> Result<Self, Error> {
-        fn array<T: cuda_std::Scalar>(
-            len: u64,
-            device: &CudaDevice,
-            bound: &Bound<'_>,
-        ) -> Result<DeviceArray<T>, Error> {
+        fn array<T: Plain>(len: u64, device: &CudaDevice, bound: &Bound<'_>) -> Result<DeviceArray<T>, Error> {
             DeviceArray::new(WORKSPACE, usize::try_from(len).unwrap_or(usize::MAX), device, bound)
         }
         let lengths = design.lengths();

@@ -10,6 +10,7 @@ use cuda_std::global::{Global, GlobalMut};
 use kernel_gpu::dft_axis::{AxisExtents, DftAxis};
 use kernel_gpu::dft_store::DftStore;
 use kernel_gpu::dft_volume::DftVolume;
+use kernel_gpu::element::Tensor;
 use kernel_gpu::spectrum::Spectrum;
 use kernel_gpu::volume_sums::VolumeSums;
 use kernel_gpu::{dft_axis as axis, dft_store as store, dft_volume as volume, volume_sums as sums};
@@ -38,7 +39,7 @@ enum Way {
 /// Where the transform of one cut of the batch reads and writes.
 pub(super) struct Places {
     /// The cut's images.
-    pub(super) input: Global<f32>,
+    pub(super) input: Tensor<f32>,
     pub(super) twiddles: Global<f32>,
     pub(super) high: GlobalMut<u32>,
     pub(super) low: GlobalMut<u32>,
@@ -104,7 +105,7 @@ impl InputTransform {
             }
             Way::Volume(kernel) => {
                 let parameters = DftVolume {
-                    input: places.input,
+                    input: Global::from_address(places.input.address()),
                     twiddles: places.twiddles,
                     high: places.high,
                     low: places.low,
@@ -124,8 +125,8 @@ impl InputTransform {
                     let input = places.input.offset(u64::from(first_volume) * cut.shape.volume());
                     let passes = [
                         (2, input, first.global_mut()),
-                        (1, first.global(), second.global_mut()),
-                        (0, second.global(), first.global_mut()),
+                        (1, first.global().into(), second.global_mut()),
+                        (0, second.global().into(), first.global_mut()),
                     ];
                     for (along, input, output) in passes {
                         let extents = AxisExtents::new(cut, along, volumes);

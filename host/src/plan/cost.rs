@@ -101,14 +101,15 @@ impl CudaSpectral {
         let stored = u64::from(spectrum.lines()) + u64::from(spectrum.strict_lines());
         let spectra = product(&[stored, rows, u64::from(spectrum.slots()), 4]);
         let elements = product(&[rows, shape.volume()]);
-        let input = elements.saturating_mul(4);
+        let element = self.dtype.bytes() as u64;
+        let input = elements.saturating_mul(element);
         let passed = product(&[volume_words(spectrum), rows, 4]);
         let none = Cost::default();
         let parts = self.parts().saturating_mul(u64::from(shape.out_channels));
         let [line_gram, outer, half, pair, tap_spectrum, gram_energy] =
             if self.energies { self.gram_costs() } else { [Cost::default(); 6] };
         SpectralCosts {
-            tap_moments: Cost { bytes: taps.saturating_mul(4), flops: taps.saturating_mul(2) },
+            tap_moments: Cost { bytes: taps.saturating_mul(element), flops: taps.saturating_mul(2) },
             volume_sums: if matches!(self.transform, Transform::Volume { .. }) {
                 none
             } else {
@@ -165,6 +166,7 @@ impl CudaSpectral {
         let steps = u64::from(spectrum.shape.batch.div_ceil(IMAGES));
         let read = product(&[stored, u64::from(spectrum.rows()), u64::from(spectrum.slots()), 4]);
         let channels = u64::from(grid.in_channels) * u64::from(grid.out_channels);
+        let element = self.dtype.bytes() as u64;
         let spectrum_bytes = product(&[on_grid, m[2], channels, 8]);
         [
             // The products are beside the multiply-adds, two a component, and as many other instructions.
@@ -177,7 +179,7 @@ impl CudaSpectral {
             Cost { bytes: product(&[outer.saturating_add(joined), 4]), flops: product(&[outer, m[1] + 1]) },
             Cost { bytes: product(&[joined, 8]), flops: product(&[joined, m[2], 2]) },
             Cost {
-                bytes: spectrum_bytes.saturating_add(channels.saturating_mul(4 * u64::from(spectrum.shape.taps()))),
+                bytes: spectrum_bytes.saturating_add(product(&[channels, spectrum.shape.taps().into(), element])),
                 flops: product(&[on_grid, m[2], channels, 2 * (m[0] + m[1] + m[2])]),
             },
             Cost {

@@ -122,14 +122,13 @@ impl CudaRecipe {
     /// Chooses a way: what is forced, or what is estimated to take less time.
     ///
     /// # Errors
-    /// [`Error::NotYet`] for what no kernel computes, else as [`design`].
+    /// As [`design`].
     pub fn design(
         problem: &Problem,
         facts: &DeviceFacts,
         dtype: DType,
         options: PlanOptions,
     ) -> Result<(Self, &'static str), Error> {
-        computed_on_cuda(dtype)?;
         let spectral = || CudaSpectral::design(problem, facts, dtype, options);
         let direct = CudaDirect::design(problem, dtype, options.precision)?;
         match options.algorithm {
@@ -173,14 +172,6 @@ impl CudaRecipe {
             Self::Direct(direct) => direct.workspace_bytes(),
             Self::Spectral(spectral) => spectral.workspace_bytes(),
         }
-    }
-}
-
-/// What the kernels compute: f32 and f64.
-fn computed_on_cuda(dtype: DType) -> Result<(), Error> {
-    match dtype {
-        DType::F16 | DType::BF16 => Err(Error::NotYet { device: "cuda", option: "dtype", found: dtype.to_string() }),
-        _ => Ok(()),
     }
 }
 

@@ -45,6 +45,8 @@ const MAX_TWIDDLES: u64 = 1 << 24;
 pub struct CudaSpectral {
     /// The extents by the roles of their axes, with the whole batch.
     pub spectrum: Spectrum,
+    /// What x and w are stored in: f32, f16 or bf16.
+    pub dtype: DType,
     /// How x is transformed.
     pub transform: Transform,
     /// Images of one cut of the batch; the last may have fewer.
@@ -59,7 +61,7 @@ pub struct CudaSpectral {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ineligible {
-    /// Elements other than f32.
+    /// Elements that are not computed in f32.
     Elements(DType),
     /// An option of the convolution that it does not know.
     Option(&'static str),
@@ -80,7 +82,7 @@ impl Ineligible {
     /// As the reason of a recipe that takes the direct way instead.
     pub(super) fn in_short(self) -> &'static str {
         match self {
-            Self::Elements(_) => "direct: spectral computes f32 alone",
+            Self::Elements(_) => "direct: spectral computes in f32 alone",
             Self::Option(_) => "direct: spectral knows no options of the convolution",
             Self::Axis(_) | Self::Count(_) => "direct: spectral cannot count this many",
             Self::Workspace { .. } => "direct: spectral takes more workspace than is allowed",
@@ -91,7 +93,7 @@ impl Ineligible {
 impl fmt::Display for Ineligible {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Elements(dtype) => write!(f, "it computes f32, and the elements are {dtype}"),
+            Self::Elements(dtype) => write!(f, "it computes in f32, and the elements are {dtype}"),
             Self::Option(option) => write!(f, "it knows no {option}"),
             Self::Axis(extent) => write!(f, "an output axis of {extent} is past 2^23 - 1"),
             Self::Count(count) => write!(f, "{count} rows or frequencies are past 2^31 - 1"),
@@ -156,7 +158,7 @@ fn eligible(
     options: PlanOptions,
     energies: bool,
 ) -> Result<CudaSpectral, Ineligible> {
-    if dtype != DType::F32 {
+    if dtype == DType::F64 {
         return Err(Ineligible::Elements(dtype));
     }
     let shape = &spectrum.shape;
@@ -191,7 +193,8 @@ fn eligible(
         cut.shape.batch = images;
         let design = CudaSpectral {
             spectrum: *spectrum,
-            transform: if energies { Transform::design(&cut, facts) } else { Transform::Sums },
+            dtype,
+            transform: if energies { Transform::design(&cut, dtype, facts) } else { Transform::Sums },
             images,
             gram: GramCuts::design(&cut, shape.batch % images, facts),
             energies,

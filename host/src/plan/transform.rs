@@ -4,6 +4,7 @@ use kernel_gpu::spectrum::Spectrum;
 use kernel_gpu::{dft_axis, dft_volume};
 
 use super::DeviceFacts;
+use crate::element::DType;
 
 /// Bytes of scratch of the passes that go axis by axis: some volumes at a time, at least one.
 const SCRATCH_BYTES: u64 = 64 << 20;
@@ -27,8 +28,9 @@ pub enum Transform {
 
 impl Transform {
     /// The way for the volumes of a cut.
-    pub(super) fn design(cut: &Spectrum, facts: &DeviceFacts) -> Transform {
-        if dft_volume::fits(cut, facts.shared_memory) {
+    pub(super) fn design(cut: &Spectrum, dtype: DType, facts: &DeviceFacts) -> Transform {
+        // What reads whole volumes does not widen yet.
+        if dtype == DType::F32 && dft_volume::fits(cut, facts.shared_memory) {
             return Transform::Volume { shared_bytes: dft_volume::shared_bytes(cut) };
         }
         let rows = cut.rows().max(1);

@@ -2,8 +2,11 @@
 
 use cuda_std::float::Float;
 use kernel_gpu::conv_shape::{ConvOptions, ConvShape};
+use kernel_gpu::element::ElementType;
 use kernel_gpu::tile::POSITIONS;
 use kernel_gpu::work::Work;
+
+use crate::tensors;
 
 /// Which of the optional tensors and modes a call uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub struct Case {
     /// Blocks of every launch, at most; the kernels deal their items round robin.
     pub blocks: u32,
     pub seed: u64,
+    /// What x, w, conv_bias and the output are stored in; as they are computed in where none is said.
+    pub element: Option<ElementType>,
 }
 
 impl Case {
@@ -45,7 +50,7 @@ impl Case {
         let (values, max_items, blocks) = ((-1.0, 1.0), 16_384, u32::MAX);
         let (scale, eps, factor, normalize) = (2.0, 1e-5, 0.1, Normalize::Train);
         let options = ConvOptions::none(&shape);
-        Self { name, shape, options, values, scale, eps, factor, normalize, max_items, blocks, seed: 1 }
+        Self { name, shape, options, values, scale, eps, factor, normalize, max_items, blocks, seed: 1, element: None }
     }
 
     /// With these options of each axis, and groups; the output as long as the last tap of the last element reaches, less the
@@ -82,14 +87,25 @@ impl Case {
         (0..count as u64).map(value).collect()
     }
 
+    /// What values computed in `T` are stored in.
+    pub fn element<T: Float>(&self) -> ElementType {
+        self.element.unwrap_or(tensors::own::<T>())
+    }
+
+    /// [`Self::draw`], rounded to what they are stored in.
+    pub fn draw_stored<T: Float>(&self, stream: u64, count: usize, range: (f64, f64)) -> Vec<T> {
+        let drawn = self.draw::<f64>(stream, count, range);
+        drawn.into_iter().map(|value| tensors::rounded(value, self.element::<T>())).collect()
+    }
+
     pub fn input<T: Float>(&self) -> Vec<T> {
         let shape = &self.shape;
         let count = u64::from(shape.batch) * u64::from(shape.in_channels) * shape.volume();
-        self.draw(0, count as usize, self.values)
+        self.draw_stored(0, count as usize, self.values)
     }
 
     pub fn kernel<T: Float>(&self) -> Vec<T> {
-        self.draw(
+        self.draw_stored(
             1,
             (self.shape.out_channels / self.options.groups) as usize * self.shape.depth() as usize,
             (-0.5, 0.5),
@@ -146,6 +162,19 @@ pub fn options() -> Vec<Case> {
         cube(20, 20).with([1; 3], [1; 3], [2; 3], [1; 3], 20),
         Case { max_items: 3, blocks: 2, ..cube(2, 4).with([4; 3], [1; 3], [3; 3], [1; 3], 2) },
     ]
+}
+
+/// Golden shapes, options and edges in this format of 16 bits.
+pub fn narrow(element: ElementType) -> Vec<Case> {
+    let names = ["large_mean", "tiny_values", "eval", "flat_depth", "kernel_larger_than_input"];
+    let golden = golden().into_iter().filter(|case| names.contains(&case.name));
+    let edges = edges().into_iter().step_by(5);
+    golden.chain(edges).map(|case| Case { element: Some(element), ..case }).collect()
+}
+
+/// Options in this format of 16 bits.
+pub fn narrow_options(element: ElementType) -> Vec<Case> {
+    options().into_iter().step_by(3).map(|case| Case { element: Some(element), ..case }).collect()
 }
 
 /// One case an edge of the tiles: channels, positions and depths about a tile's, and slices of several tiles.

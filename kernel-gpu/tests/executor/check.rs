@@ -3,12 +3,14 @@
 use cuda_std::float::Float;
 use cuda_std::simt::Schedule;
 use kernel_gpu::conv_transpose_moments::{FORMS, Form};
+use kernel_gpu::element::{ElementType, Value};
 use kernel_gpu::tile::POSITIONS;
 use kernel_gpu::work::Work;
 
 use crate::case::Case;
 use crate::launch::{self, Channels, Finished, Moments};
 use crate::reference;
+use crate::tensors;
 
 /// Rounding of f64, with room for the sums here.
 const F64: f64 = 1e-12;
@@ -44,7 +46,7 @@ pub fn chain(form: Form, case: &Case) {
     }
 }
 
-fn chain_of<T: Float>(form: Form, case: &Case) {
+fn chain_of<T: Value>(form: Form, case: &Case) {
     let (x, w) = (case.input::<T>(), case.kernel::<T>());
     let work = case.work(form.tile.channels());
     let convolve = |schedule| launch::conv_transpose_moments(form, schedule, case, &x, &w);
@@ -53,6 +55,23 @@ fn chain_of<T: Float>(form: Form, case: &Case) {
     check_slices(form.spec.name, accumulation, case, work, (&x, &w), &slices);
     let rows = reduce(work, case, &slices);
     finish::<T>(case, &rows);
+}
+
+/// A form over tensors of the case's format that are said to be of `said`, judged as if they were not.
+pub fn misread(form: Form, case: &Case, said: ElementType) {
+    let (x, w) = (case.input::<f32>(), case.kernel::<f32>());
+    let work = case.work(form.tile.channels());
+    let slices = launch::conv_transpose_moments_said(form, Schedule::InOrder, case, (&x, &w), said);
+    check_slices(form.spec.name, F32, case, work, (&x, &w), &slices);
+}
+
+/// An output of 16 bits is the one of f64, rounded.
+pub fn rounds_once(case: &Case, rows: &Moments) {
+    let (channels, element) = (Channels::<f32>::of(case), case.element::<f32>());
+    let output = |stored| launch::pool_finish(Schedule::InOrder, case, rows, &channels, stored).output;
+    for (narrow, wide) in output(element).into_iter().zip(output(ElementType::F64)) {
+        assert!(tensors::is_nearest(narrow, wide, element), "{narrow} of {wide:e}, {element:?}");
+    }
 }
 
 /// The moments of the slices through `batch_norm_reduce`.
@@ -76,16 +95,22 @@ pub fn reduce(work: Work, case: &Case, slices: &Moments) -> Moments {
 }
 
 /// The moments of the rows through `pool_finish` for `T`.
-pub fn finish<T: Float>(case: &Case, rows: &Moments) {
-    let channels = Channels::<T>::of(case);
-    let found =
-        same(case, schedules(case), |schedule| launch::pool_finish(schedule, case, rows, &channels), finished_bits);
+pub fn finish<T: Value>(case: &Case, rows: &Moments) {
+    let (channels, element) = (Channels::<T>::of(case), case.element::<T>());
+    let run = |schedule| launch::pool_finish(schedule, case, rows, &channels, element);
+    let found = same(case, schedules(case), run, finished_bits);
     let expected = reference::finish(case, &rows.0, &rows.1, &channels.wide());
     // What is stored as T is rounded once more.
     let stored = if T::BYTES == 4 { f64::powi(2.0, -24) } else { 0.0 };
+    // The output in its own format: half of a unit, or of the least number.
+    let (unit, least) = match element {
+        ElementType::F16 => (f64::powi(2.0, -11), f64::powi(2.0, -25)),
+        ElementType::Bf16 => (f64::powi(2.0, -8), 0.0),
+        _ => (stored, 0.0),
+    };
     let what = |what, i: usize| format!("{what}[{i}] by pool_finish, {} bytes, {case:?}", T::BYTES);
     for (i, (&found, &(expected, size))) in found.output.iter().zip(&expected.output).enumerate() {
-        close(&what("output", i), found, expected, F64 * size + stored * expected.abs());
+        close(&what("output", i), found, expected, F64 * size + unit * expected.abs() + least);
     }
     let vectors = [
         ("batch_mean", &found.batch_mean, &expected.batch_mean, 0.0),

@@ -5,12 +5,14 @@ use cuda_std::global::{Global, GlobalMut};
 use cuda_std::simt::{Grid, Memory, Schedule};
 use kernel_gpu::batch_norm_reduce::{self, BatchNormReduce, ROWS_A_BLOCK};
 use kernel_gpu::conv_transpose_moments::{ConvTransposeMoments, Form};
+use kernel_gpu::element::{ElementType, Tensor, Value};
 use kernel_gpu::entries;
 use kernel_gpu::pool_finish::{self, PoolFinish};
 use kernel_gpu::tile::POSITIONS;
 use kernel_gpu::work::Work;
 
 use crate::case::{Case, Normalize};
+use crate::tensors::{Output, tensor};
 
 /// Mean and M2, of slices or rows.
 pub type Moments = (Vec<f64>, Vec<f64>);
@@ -28,7 +30,7 @@ impl<T: Float> Channels<T> {
     pub fn of(case: &Case) -> Self {
         let draw = |stream, range| case.draw(stream, case.shape.out_channels as usize, range);
         Self {
-            conv_bias: draw(2, (-1.0, 1.0)),
+            conv_bias: case.draw_stored(2, case.shape.out_channels as usize, (-1.0, 1.0)),
             gamma: draw(3, (0.5, 1.5)),
             beta: draw(4, (-1.0, 1.0)),
             running_mean: draw(5, (-1.0, 1.0)),
@@ -61,15 +63,28 @@ fn launch<P>(name: &str, blocks: u64, schedule: Schedule, case: &Case, memory: &
 }
 
 /// `conv_transpose_moments` in this form: the moments of each (b, c, slice).
-pub fn conv_transpose_moments<T: Float>(form: Form, schedule: Schedule, case: &Case, x: &[T], w: &[T]) -> Moments {
+pub fn conv_transpose_moments<T: Value>(form: Form, schedule: Schedule, case: &Case, x: &[T], w: &[T]) -> Moments {
+    conv_transpose_moments_said(form, schedule, case, (x, w), case.element::<T>())
+}
+
+/// The same, where the tensors are said to be of that format.
+pub fn conv_transpose_moments_said<T: Value>(
+    form: Form,
+    schedule: Schedule,
+    case: &Case,
+    (x, w): (&[T], &[T]),
+    said: ElementType,
+) -> Moments {
     let work = case.work(form.tile.channels());
     let empty = vec![f64::NAN; case.rows() * work.slices as usize];
     let mut memory = Memory::new();
-    let (input, kernel) = (memory.buffer("input", x), memory.buffer("kernel", w));
+    let element = case.element::<T>();
+    let [input, kernel] =
+        [("input", x), ("kernel", w)].map(|(name, values)| tensor(&mut memory, name, values, element));
     let (mean, m2) = (memory.buffer("mean", &empty), memory.buffer("m2", &empty));
     let parameters = ConvTransposeMoments::<T> {
-        input: input.global(),
-        kernel: kernel.global(),
+        input: Tensor::new(input.address(), said),
+        kernel: Tensor::new(kernel.address(), said),
         mean: mean.global_mut(),
         m2: m2.global_mut(),
         scale: case.scale,
@@ -112,21 +127,26 @@ pub struct Finished {
     pub running_var: Vec<f64>,
 }
 
-/// `pool_finish` for `T`.
-pub fn pool_finish<T: Float>(schedule: Schedule, case: &Case, rows: &Moments, channels: &Channels<T>) -> Finished {
-    let nan = T::from_f64(f64::NAN);
+/// `pool_finish` for `T`, with an output in that format.
+pub fn pool_finish<T: Value>(
+    schedule: Schedule,
+    case: &Case,
+    rows: &Moments,
+    channels: &Channels<T>,
+    stored: ElementType,
+) -> Finished {
     let cout = case.shape.out_channels as usize;
     let mut memory = Memory::new();
     let (mean, m2) = (memory.buffer("mean", &rows.0), memory.buffer("m2", &rows.1));
-    let [conv_bias, gamma, beta, running_mean, running_var] = [
-        ("conv_bias", &channels.conv_bias),
+    let conv_bias = tensor(&mut memory, "conv_bias", &channels.conv_bias, case.element::<T>());
+    let [gamma, beta, running_mean, running_var] = [
         ("bn_weight", &channels.gamma),
         ("bn_bias", &channels.beta),
         ("running_mean", &channels.running_mean),
         ("running_var", &channels.running_var),
     ]
     .map(|(name, values)| memory.buffer(name, values));
-    let output = memory.buffer("output", &vec![nan; case.rows()]);
+    let (output, to) = Output::new(&mut memory, case.rows(), stored);
     let batch_mean = memory.buffer("batch_mean", &vec![f64::NAN; cout]);
     let batch_var = memory.buffer("batch_var", &vec![f64::NAN; cout]);
     let affine = case.normalize != Normalize::NoAffine;
@@ -134,12 +154,12 @@ pub fn pool_finish<T: Float>(schedule: Schedule, case: &Case, rows: &Moments, ch
     let parameters = PoolFinish::<T> {
         mean: mean.global(),
         m2: m2.global(),
-        conv_bias: conv_bias.global(),
+        conv_bias,
         bn_weight: if affine { gamma.global() } else { Global::null() },
         bn_bias: if affine { beta.global() } else { Global::null() },
         running_mean: if running { running_mean.global_mut() } else { GlobalMut::null() },
         running_var: if running { running_var.global_mut() } else { GlobalMut::null() },
-        output: output.global_mut(),
+        output: to,
         batch_mean: batch_mean.global_mut(),
         batch_var: batch_var.global_mut(),
         positions: case.options.positions(),
@@ -155,7 +175,7 @@ pub fn pool_finish<T: Float>(schedule: Schedule, case: &Case, rows: &Moments, ch
     launch(spec.name, cout as u64, schedule, case, &memory, &parameters);
     let wide = |values: Vec<T>| values.into_iter().map(Float::to_f64).collect();
     Finished {
-        output: wide(memory.read(&output)),
+        output: output.read(&memory, stored),
         batch_mean: memory.read(&batch_mean),
         batch_var: memory.read(&batch_var),
         running_mean: wide(memory.read(&running_mean)),

@@ -10,10 +10,12 @@ mod case;
 mod check;
 mod launch;
 mod reference;
+#[path = "../tensors/mod.rs"]
+mod tensors;
 
-use cuda_std::float::Float;
 use cuda_std::launch::KernelSpec;
 use kernel_gpu::conv_transpose_moments::*;
+use kernel_gpu::element::{ElementType, Value};
 use kernel_gpu::entries::ENTRIES;
 use kernel_gpu::{
     axis_resample, batch_norm_reduce, dft_axis, dft_store, dft_volume, gram_energy, half_resample, input_scales,
@@ -22,6 +24,7 @@ use kernel_gpu::{
 use proptest::prelude::*;
 
 use case::{Case, Normalize};
+use tensors::NARROW;
 
 #[test]
 fn every_entry_is_tested_here() {
@@ -103,13 +106,14 @@ fn any_case() -> impl Strategy<Value = Case> {
         Just(Normalize::NoRunning),
         Just(Normalize::Eval)
     ];
-    let options = (normalize, prop_oneof![Just(2.0), Just(-0.3), Just(1.0)], 0u64..1 << 40);
+    let element = prop_oneof![Just(None), prop::sample::select(NARROW.to_vec()).prop_map(Some)];
+    let options = (normalize, prop_oneof![Just(2.0), Just(-0.3), Just(1.0)], 0u64..1 << 40, element);
     (extents, prop_oneof![boxes, lines], launch, options).prop_map(|(extents, (input, kernel), launch, options)| {
-        let ((max_items, blocks), (normalize, scale, seed)) = (launch, options);
+        let ((max_items, blocks), (normalize, scale, seed, element)) = (launch, options);
         let one_value = extents[0] == 1 && input == [1; 3] && kernel == [1; 3];
         // The variance of one value, which training would keep, is refused by the host.
         let normalize = if one_value { Normalize::NoRunning } else { normalize };
-        Case { max_items, blocks, normalize, scale, seed, ..Case::new("drawn", extents, input, kernel) }
+        Case { max_items, blocks, normalize, scale, seed, element, ..Case::new("drawn", extents, input, kernel) }
     })
 }
 
@@ -118,8 +122,31 @@ proptest! {
 
     #[test]
     fn drawn_shapes(case in any_case(), form in prop::sample::select(FORMS.to_vec())) {
-        check::chain(form, &case);
+        // What is computed in f64 is stored in f64.
+        let element = if form.spec.name.contains("_f64_") { None } else { case.element };
+        check::chain(form, &Case { element, ..case });
     }
+}
+
+/// The forms that compute in f32, or strictly, from 16 bits.
+#[test]
+fn sixteen_bits() {
+    for (form, twin) in
+        FORMS.iter().zip(&FORMS[FORMS.len() / 2..]).filter(|(form, _)| !form.spec.name.contains("_f64_"))
+    {
+        for element in NARROW {
+            case::narrow(element).iter().for_each(|case| check::chain(*form, case));
+            case::narrow_options(element).iter().for_each(|case| check::chain(*twin, case));
+        }
+    }
+}
+
+/// The check can fail: the bits of one format, read as the other.
+#[test]
+#[should_panic(expected = "instead of")]
+fn bits_of_another_format_are_found_out() {
+    let case = Case { element: Some(ElementType::F16), ..Case::new("control", [1, 2, 3], [3; 3], [2; 3]) };
+    check::misread(FORM_F32_NARROW, &case, ElementType::Bf16);
 }
 
 /// A case of `batch` images and moments as if they were a convolution's.
@@ -129,7 +156,7 @@ fn drawn_rows(batch: u32, normalize: Normalize) -> (Case, launch::Moments) {
     (case, rows)
 }
 
-fn finishes<T: Float>() {
+fn finishes<T: Value>() {
     use Normalize::*;
     // A lane merges images 32 apart.
     for batch in [1, 2, 31, 32, 33, 65] {
@@ -144,6 +171,18 @@ fn finishes<T: Float>() {
 #[test]
 fn pool_finish_f32_of_any_batch() {
     finishes::<f32>();
+}
+
+#[test]
+fn pool_finish_rounds_to_sixteen_bits_once() {
+    for element in NARROW {
+        for batch in [1, 33] {
+            let (case, rows) = drawn_rows(batch, Normalize::Train);
+            let case = Case { element: Some(element), ..case };
+            check::finish::<f32>(&case, &rows);
+            check::rounds_once(&case, &rows);
+        }
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use kernel_gpu::tap_moments::{self, TapMoments};
 use kernel_gpu::tap_spectrum::{self, TapSpectrum, point_words};
 
 use crate::Case;
+use crate::tensors::tensor;
 
 /// The result of `run`, which has the same bits under each schedule.
 pub fn same<R>(run: impl Fn(Schedule) -> R, bits: impl Fn(&R) -> Vec<u64>) -> R {
@@ -43,15 +44,10 @@ pub fn tap_moments(case: &Case) -> Moments {
     let run = |schedule| {
         let grid = case.grid;
         let mut memory = Memory::new();
-        let kernel = memory.buffer("kernel", &case.taps);
+        let kernel = tensor(&mut memory, "kernel", &case.taps, case.element);
         let sum = memory.buffer("sum", &vec![f64::NAN; (grid.in_channels * grid.out_channels) as usize]);
         let exponent = memory.buffer("channel_exponent", &vec![i32::MIN; grid.out_channels as usize]);
-        let parameters = TapMoments {
-            kernel: kernel.global(),
-            sum: sum.global_mut(),
-            channel_exponent: exponent.global_mut(),
-            grid,
-        };
+        let parameters = TapMoments { kernel, sum: sum.global_mut(), channel_exponent: exponent.global_mut(), grid };
         let (spec, blocks) = (tap_moments::SPEC, parameters.blocks().min(case.blocks));
         launch(spec.name, blocks.into(), spec.shared_bytes, schedule, &memory, &parameters);
         Moments { sum: memory.read(&sum), exponent: memory.read(&exponent) }
@@ -80,13 +76,13 @@ pub fn tap_spectrum(case: &Case, exponent: &[i32], lines: Range<u32>) -> Vec<f32
     let run = |schedule| {
         let grid = case.grid;
         let mut memory = Memory::new();
-        let kernel = memory.buffer("kernel", &case.taps);
+        let kernel = tensor(&mut memory, "kernel", &case.taps, case.element);
         let exponent = memory.buffer("channel_exponent", exponent);
         let twiddles = memory.buffer("twiddles", &twiddles(&grid));
         let words = lines.len() as u64 * u64::from(grid.m()[2]) * point_words(&grid);
         let spectrum = memory.buffer("spectrum", &vec![f32::NAN; words as usize]);
         let parameters = TapSpectrum {
-            kernel: kernel.global(),
+            kernel,
             channel_exponent: exponent.global(),
             twiddles: twiddles.global(),
             spectrum: spectrum.global_mut(),

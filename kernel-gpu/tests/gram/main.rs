@@ -5,8 +5,11 @@ mod energy;
 mod launch;
 mod reference;
 mod taps;
+#[path = "../tensors/mod.rs"]
+mod tensors;
 mod whole;
 
+use kernel_gpu::element::ElementType;
 use kernel_gpu::gram_grid::Grid;
 
 /// The extents of a case, and its taps.
@@ -18,6 +21,8 @@ pub struct Case {
     pub taps: Vec<f32>,
     /// Blocks of a launch, at most.
     pub blocks: u32,
+    /// What the taps are stored in.
+    pub element: ElementType,
 }
 
 impl Case {
@@ -26,7 +31,13 @@ impl Case {
         let grid = Grid { kernel, in_channels, out_channels };
         let count = (in_channels * out_channels * grid.taps()) as usize;
         let taps = draw(count, u64::from(in_channels + 100 * out_channels)).map(|value| value as f32).collect();
-        Self { grid, taps, blocks: u32::MAX }
+        Self { grid, taps, blocks: u32::MAX, element: ElementType::F32 }
+    }
+
+    /// The same, rounded to this format.
+    pub fn stored(self, element: ElementType) -> Self {
+        let rounded = self.change(|_, _, tap| tensors::rounded(f64::from(tap), element));
+        Self { element, ..rounded }
     }
 
     /// The taps of (i, c), changed.

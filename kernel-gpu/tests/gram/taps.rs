@@ -1,10 +1,12 @@
 //! `tap_moments` and `tap_spectrum`.
 
+use kernel_gpu::element::ElementType;
 use kernel_gpu::tap_spectrum::point_words;
 
 use crate::Case;
 use crate::launch::{self, Moments};
 use crate::reference::{close, points, spectrum_place, transform};
+use crate::tensors::NARROW;
 
 fn check_moments(case: &Case) -> Moments {
     let moments = launch::tap_moments(case);
@@ -89,6 +91,25 @@ fn taps_that_are_not_held_at_once() {
     for kernel in [[2, 10, 8], [1, 1, 65], [33, 1, 1], [1, 40, 1]] {
         check_whole(&Case::new(1, 2, kernel));
     }
+}
+
+#[test]
+fn taps_of_sixteen_bits() {
+    for element in NARROW {
+        for kernel in [[1, 1, 1], [3, 4, 5], [2, 1, 9], [1, 11, 2], [5, 3, 3]] {
+            check(&Case::new(3, 5, kernel).stored(element));
+        }
+        check(&Case { blocks: 2, ..Case::new(9, 34, [2, 2, 1]).stored(element) });
+        check_moments(&Case::new(67, 5, [1, 1, 300]).stored(element));
+        check(&Case::new(5, 6, [2, 2, 3]).change(|_, _, tap| tap * 6e4).stored(element));
+    }
+}
+
+/// The comparison can fail: taps of three bits less.
+#[test]
+#[should_panic(expected = "instead of")]
+fn taps_rounded_to_another_format_are_found_out() {
+    check_moments(&Case { element: ElementType::Bf16, ..Case::new(2, 3, [2, 3, 3]).stored(ElementType::F16) });
 }
 
 #[test]

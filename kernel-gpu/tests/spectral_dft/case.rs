@@ -1,7 +1,10 @@
 //! The cases: extents, and the values of x.
 
 use kernel_gpu::conv_shape::ConvShape;
+use kernel_gpu::element::ElementType;
 use kernel_gpu::spectrum::Spectrum;
+
+use crate::tensors;
 
 /// One launch.
 #[derive(Clone, Debug)]
@@ -11,13 +14,15 @@ pub struct Case {
     pub values: (f64, f64),
     /// Blocks of every launch, at most.
     pub blocks: u32,
+    /// What x is stored in.
+    pub element: ElementType,
 }
 
 impl Case {
     /// Two images of three channels (so that rows and volumes differ), values about a mean.
     pub fn new(input: [u32; 3], kernel: [u32; 3]) -> Self {
         let shape = ConvShape { batch: 2, in_channels: 3, out_channels: 1, input, kernel };
-        Self { spectrum: Spectrum { shape, all_strict: 0 }, values: (-0.5, 1.0), blocks: 2 }
+        Self { spectrum: Spectrum { shape, all_strict: 0 }, values: (-0.5, 1.0), blocks: 2, element: ElementType::F32 }
     }
 
     pub fn values(self, low: f64, high: f64) -> Self {
@@ -45,7 +50,7 @@ impl Case {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 11) as f64 / f64::powi(2.0, 53)
         };
-        (0..count).map(|_| (low + (high - low) * uniform()) as f32).collect()
+        (0..count).map(|_| tensors::rounded(low + (high - low) * uniform(), self.element)).collect()
     }
 
     /// (cos, sin)(π·m/N) of each axis, as the host makes them.

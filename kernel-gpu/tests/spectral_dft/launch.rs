@@ -9,6 +9,7 @@ use kernel_gpu::entries;
 use kernel_gpu::volume_sums::{self, VolumeSums};
 
 use crate::case::Case;
+use crate::tensors::tensor;
 
 /// Everything that the transforms of x write.
 pub struct Stored {
@@ -74,7 +75,8 @@ fn axis_path_of(case: &Case, schedule: Schedule, cut: u32) -> Stored {
     let s = case.spectrum;
     let (row, rows) = (s.slots() as usize, s.rows() as usize);
     let mut memory = Memory::new();
-    let (input, twiddles) = (memory.buffer("input", &case.input()), memory.buffer("twiddles", &case.twiddles()));
+    let input = tensor(&mut memory, "input", &case.input(), case.element);
+    let twiddles = memory.buffer("twiddles", &case.twiddles());
     let high = memory.buffer("high", &vec![NAN; s.lines() as usize * rows * row]);
     let low = memory.buffer("low", &vec![NAN; s.strict_lines() as usize * rows * row]);
     let sum = memory.buffer("sum", &vec![f64::NAN; rows]);
@@ -82,17 +84,16 @@ fn axis_path_of(case: &Case, schedule: Schedule, cut: u32) -> Stored {
     let scratch = dft_axis::scratch_words(&s, cut.min(s.rows())).map(|words| vec![f32::NAN; words as usize]);
     let (first, second) = (memory.buffer("scratch 0", &scratch[0]), memory.buffer("scratch 1", &scratch[1]));
 
-    let parameters =
-        VolumeSums { input: input.global(), sum: sum.global_mut(), exponent: exponent.global_mut(), spectrum: s };
+    let parameters = VolumeSums { input, sum: sum.global_mut(), exponent: exponent.global_mut(), spectrum: s };
     launch(volume_sums::SPEC, u64::from(s.rows()), schedule, case, &memory, &parameters);
     let mut volume = 0;
     while volume < s.rows() {
         let volumes = cut.min(s.rows() - volume);
-        let input = input.global().offset(u64::from(volume) * s.shape.volume());
+        let input = input.offset(u64::from(volume) * s.shape.volume());
         let passes = [
             (2, input, first.global_mut()),
-            (1, first.global(), second.global_mut()),
-            (0, second.global(), first.global_mut()),
+            (1, first.global().into(), second.global_mut()),
+            (0, second.global().into(), first.global_mut()),
         ];
         for (axis, input, output) in passes {
             let extents = AxisExtents::new(&s, axis, volumes);

@@ -4,6 +4,8 @@ mod case;
 mod check;
 mod launch;
 mod reference;
+#[path = "../tensors/mod.rs"]
+mod tensors;
 
 use case::Case;
 
@@ -32,6 +34,20 @@ fn every_kind_of_length() {
         check::check(&case, launch::axis_path(4));
         check::check(&case.clone().all_strict(), launch::dft_volume);
         check::check(&case.all_strict(), launch::axis_path(100));
+    }
+}
+
+/// Axis by axis: x is read once for its sums, and by the first pass.
+#[test]
+fn sixteen_bits() {
+    for element in tensors::NARROW {
+        for case in lengths().into_iter().step_by(2) {
+            check::check(&Case { element, ..case }, launch::axis_path(4));
+        }
+        let long = Case::new([3, 70, 5], [1, 4, 2]).single();
+        check::check(&Case { element, ..long }, launch::axis_path(1));
+        let large = Case::new([4, 6, 6], [1, 3, 3]).values(100.0, 60_000.0);
+        check::check(&Case { element, ..large }, launch::axis_path(3));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use cuda_std::global::Global;
 use cuda_std::simt::{Grid, Memory, Schedule};
+use kernel_gpu::element::{ElementType, TensorMut};
 use kernel_gpu::entries;
 use kernel_gpu::pool_finish::PoolFinish;
 use kernel_gpu::spectral_finish::{SPEC, SpectralFinish};
@@ -70,12 +71,12 @@ fn run(case: &Case, schedule: Schedule) -> Finished {
     let finish = PoolFinish::<f32> {
         mean: Global::null(),
         m2: Global::null(),
-        conv_bias: bias.global(),
+        conv_bias: bias.global().into(),
         bn_weight: gamma.global(),
         bn_bias: beta.global(),
         running_mean: running_mean.global_mut(),
         running_var: running_var.global_mut(),
-        output: output.global_mut(),
+        output: TensorMut::new(output.address(), ElementType::F32),
         batch_mean: batch_mean.global_mut(),
         batch_var: batch_var.global_mut(),
         positions: POSITIONS,

@@ -11,6 +11,7 @@ fn bench_prints_every_field_of_its_contract() {
         "backend",
         "algorithm",
         "precision",
+        "dtype",
         "shape",
         "error",
         "median_ms",
@@ -38,6 +39,17 @@ fn bench_prints_every_field_of_its_contract() {
     for field in ["name", "median_ms", "bytes", "flops", "gflop_per_s", "share"] {
         assert!(!stage[field].is_null(), "{stage}");
     }
+}
+
+#[test]
+fn bench_takes_every_format() {
+    for (dtype, bound) in [("f16", 1e-5), ("bf16", 1e-5), ("f64", 1e-11)] {
+        let object =
+            tool(&format!("bench --device cpu --shape 3,4,6,5,6,7,3,2,3 --runs 3 --json --dtype {dtype}")).json();
+        assert_eq!(object["dtype"], dtype);
+        assert!(object["error"].as_f64().is_some_and(|error| error < bound), "{object}");
+    }
+    tool("bench --device cpu --shape 3,4,6,5,6,7,3,2,3 --dtype f8").refused(2, "must be f16, bf16, f32 or f64");
 }
 
 #[test]

@@ -3,9 +3,12 @@
 use std::ffi::CStr;
 use std::ptr::{null, null_mut, with_exposed_provenance_mut};
 
-use convt_bn_gap::capi::{self, convt_bn_gap_f32, convt_bn_gap_f32_on_stream, convt_bn_gap_last_error, solution};
+use convt_bn_gap::capi::{
+    self, convt_bn_gap_bf16, convt_bn_gap_f16, convt_bn_gap_f32, convt_bn_gap_f32_on_stream, convt_bn_gap_last_error,
+    solution,
+};
 use convt_bn_gap::draw::Draws;
-use convt_bn_gap::{KernelShape, Outputs, Problem, Shape5, Tensors, check, reference};
+use convt_bn_gap::{KernelShape, Outputs, Problem, Shape5, Storage, Tensors, bf16, check, f16, reference};
 use simulated_driver::functions::*;
 use simulated_driver::{Fault, Machine, with};
 
@@ -39,6 +42,25 @@ type Function = unsafe extern "C" fn(
     *const f32,
     *const f32,
     *mut f32,
+    f64,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+) -> i32;
+
+type Function16 = unsafe extern "C" fn(
+    *const u16,
+    *const u16,
+    *const u16,
+    *const f32,
+    *const f32,
+    *mut u16,
     f64,
     usize,
     usize,
@@ -116,6 +138,40 @@ fn results_are_the_definitions_and_plans_are_kept() {
         let none = null::<f32>().cast_mut();
         assert_eq!(call(convt_bn_gap_f32, 4, [x, w, none, none, none, out]), OK);
         agrees(&arrays, &expected, &plain);
+    });
+}
+
+/// The functions of the 16-bit formats: `x` and `w` in them, the output too.
+#[test]
+fn sixteen_bits_have_functions_of_their_own() {
+    fn of<T: Storage<Wide = f32>>(caller: &Caller, function: Function16) {
+        let (problem, ..) = layer(4);
+        let tensors = Draws::usual(&problem, 6).tensors::<T>(&problem).unwrap();
+        let wide = tensors.as_inputs().to_f64().unwrap();
+        let expected = reference::run(&problem, &wide.as_inputs(), None, None).unwrap();
+        let x = caller.array_of(tensors.input.as_slice().unwrap());
+        let w = caller.array_of(tensors.kernel.as_slice().unwrap());
+        let bias = caller.array_of(tensors.conv_bias.as_ref().unwrap().as_slice().unwrap());
+        let vector = |values: &Option<ndarray::Array1<f32>>| caller.array(values.as_ref().unwrap().as_slice().unwrap());
+        let (gamma, beta) = (vector(&tensors.bn_weight), vector(&tensors.bn_bias));
+        let out = caller.array_of(&[T::default(); 15]);
+        let narrow = [&x, &w, &bias, &out].map(|array| array.pointer().cast::<u16>());
+        // SAFETY: arrays of the layer's lengths and types.
+        let code = unsafe {
+            let [x, w, bias, out] = narrow;
+            function(x, w, bias, gamma.pointer(), beta.pointer(), out, 2.0, 3, 2, 5, 2, 3, 4, 1, 2, 3)
+        };
+        assert_eq!((code, last_error()), (OK, String::new()));
+        // SAFETY: handle 0 is the default stream.
+        assert_eq!(unsafe { cuStreamSynchronize(0) }, 0);
+        let out = ndarray::Array5::from_shape_vec(expected.output.dim(), out.read()).unwrap();
+        let error = check::output_error(out.view(), expected.output.view(), tensors.as_inputs().bn_bias).unwrap();
+        assert!(error.passes(1e-5), "{} {error:?}", T::DTYPE);
+    }
+    alone_and_keeping(Machine::default(), || {
+        let caller = Caller::new();
+        of::<f16>(&caller, convt_bn_gap_f16);
+        of::<bf16>(&caller, convt_bn_gap_bf16);
     });
 }
 

@@ -1,5 +1,7 @@
 //! A caller with device memory of its own, as PyTorch is: the primary context retained and current, arrays, a stream.
 
+use std::marker::PhantomData;
+
 use simulated_driver::functions::*;
 
 /// The primary context, current on this thread.
@@ -15,10 +17,15 @@ impl Caller {
 
     /// Device memory that holds `values`.
     pub fn array(&self, values: &[f32]) -> Array<'_> {
+        self.array_of(values)
+    }
+
+    /// The same of any numbers.
+    pub fn array_of<V: Copy + Default>(&self, values: &[V]) -> Array<'_, V> {
         let mut address = 0;
         // SAFETY: valid for a write.
         assert_eq!(unsafe { cuMemAlloc_v2(&mut address, size_of_val(values)) }, 0);
-        let array = Array { address, len: values.len(), _caller: self };
+        let array = Array { address, len: values.len(), _caller: self, _holds: PhantomData };
         array.write(values);
         array
     }
@@ -38,33 +45,34 @@ impl Drop for Caller {
     }
 }
 
-/// f32 values in device memory.
-pub struct Array<'a> {
+/// Values in device memory.
+pub struct Array<'a, V = f32> {
     pub address: u64,
     len: usize,
     _caller: &'a Caller,
+    _holds: PhantomData<V>,
 }
 
-impl Array<'_> {
-    pub fn write(&self, values: &[f32]) {
+impl<V: Copy + Default> Array<'_, V> {
+    pub fn write(&self, values: &[V]) {
         // SAFETY: as many values as are read.
         assert_eq!(unsafe { cuMemcpyHtoD_v2(self.address, values.as_ptr().cast(), size_of_val(values)) }, 0);
     }
 
-    pub fn read(&self) -> Vec<f32> {
-        let mut values = vec![0.0; self.len];
-        // SAFETY: as many values as are written.
-        assert_eq!(unsafe { cuMemcpyDtoH_v2(values.as_mut_ptr().cast(), self.address, 4 * self.len) }, 0);
+    pub fn read(&self) -> Vec<V> {
+        let mut values = vec![V::default(); self.len];
+        // SAFETY: as many values as are written, of which every bit pattern is one.
+        assert_eq!(unsafe { cuMemcpyDtoH_v2(values.as_mut_ptr().cast(), self.address, size_of_val(&values[..])) }, 0);
         values
     }
 
     /// As an argument of a C function.
-    pub fn pointer(&self) -> *mut f32 {
+    pub fn pointer(&self) -> *mut V {
         std::ptr::with_exposed_provenance_mut(self.address as usize)
     }
 }
 
-impl Drop for Array<'_> {
+impl<V> Drop for Array<'_, V> {
     fn drop(&mut self) {
         // SAFETY: allocated by `Caller::array`, freed once.
         unsafe { cuMemFree_v2(self.address) };

@@ -5,8 +5,10 @@ use std::thread;
 
 use convt_bn_gap::cuda::{CudaError, CudaPlan, DeviceTensors, RawStream};
 use convt_bn_gap::draw::Draws;
-use convt_bn_gap::{Algorithm, AlgorithmChoice, Device, Error, Mode, Outputs, Plan, PlanOptions, Problem, Tensors};
-use convt_bn_gap_tests::agreement::{agrees, problem, run, strict, train, with_options};
+use convt_bn_gap::{
+    Algorithm, AlgorithmChoice, DType, Device, Error, Mode, Outputs, Plan, PlanOptions, Problem, Tensors, f16,
+};
+use convt_bn_gap_tests::agreement::{agrees, narrow, problem, run, strict, train, with_options};
 use simulated_driver::functions::*;
 use simulated_driver::{Machine, Usage, with};
 
@@ -48,6 +50,7 @@ fn options_of_the_convolution_go_the_direct_way() {
         for (seed, problem) in with_options(train()).into_iter().take(5).enumerate() {
             let tensors = Draws::usual(&problem, seed as u64).tensors::<f32>(&problem).unwrap();
             agrees(&device, &problem, strict(), &tensors, 1e-6);
+            narrow(&device, &problem, PlanOptions::default(), seed as u64, 1e-5);
             let spectral =
                 PlanOptions { algorithm: AlgorithmChoice::Force(Algorithm::Spectral), ..PlanOptions::default() };
             let refused = Plan::<f32>::new(&problem, &device, spectral).unwrap_err().to_string();
@@ -100,7 +103,7 @@ fn tensors_past_the_memory_are_refused_at_the_first_run() {
 /// A plan on the caller's memory and stream.
 pub struct OnDevice<'a> {
     pub plan: Plan<f32>,
-    /// In the order of [`DeviceTensors`]' fields.
+    /// In the order of the first of [`DeviceTensors`]' fields.
     pub arrays: [Array<'a>; 8],
     tensors: DeviceTensors,
 }
@@ -120,9 +123,8 @@ impl<'a> OnDevice<'a> {
         ];
         let [input, kernel, conv_bias, bn_weight, bn_bias, running_mean, running_var, output] =
             std::array::from_fn(|i| arrays[i].address);
-        let addresses =
-            DeviceTensors { input, kernel, conv_bias, bn_weight, bn_bias, running_mean, running_var, output };
-        Self { plan, arrays, tensors: addresses }
+        let tensors = DeviceTensors { input, kernel, conv_bias, bn_weight, bn_bias, ..DeviceTensors::default() };
+        Self { plan, arrays, tensors: DeviceTensors { running_mean, running_var, output, ..tensors } }
     }
 
     pub fn run(&mut self, stream: usize) -> Result<(), Error> {
@@ -198,7 +200,7 @@ fn addresses_that_the_device_cannot_reach_are_named() {
         let (problem, tensors) = smallest();
         let device = Device::cuda(0).unwrap();
         let plan = CudaPlan::<f32>::new(&problem, PlanOptions::default(), device.gpu().unwrap()).unwrap();
-        assert_eq!(plan.staging_bytes(), 4 * (12 + 4 + 4 + 5 * 2));
+        assert_eq!(plan.staging_bytes(), 4 * (12 + 4 + 5 * 2) + 8 * 4);
         let caller = Caller::new();
         let array = caller.array(&[0.0; 64]);
         let reachable = everywhere(array.address);
@@ -208,10 +210,28 @@ fn addresses_that_the_device_cannot_reach_are_named() {
         let refused = [
             ("bn_weight", DeviceTensors { bn_weight: host, ..reachable }, "cannot reach"),
             ("kernel", DeviceTensors { kernel: array.address + 2, ..reachable }, "a multiple of 4"),
+            ("batch_var", DeviceTensors { batch_var: array.address + 4, ..reachable }, "a multiple of 8"),
             ("output", DeviceTensors { output: 0, ..reachable }, "a null pointer"),
             ("running_mean", DeviceTensors { running_mean: 0, ..reachable }, "a null pointer"),
         ];
         for (name, tensors, words) in refused {
+            let refused = plan.check_reachable(&tensors).unwrap_err();
+            assert!(matches!(refused, Error::Cuda(CudaError::Argument { what, .. }) if what == name), "{refused}");
+            assert!(refused.to_string().contains(words), "{refused}");
+        }
+        let plan = CudaPlan::<f16>::new(&problem, PlanOptions::default(), device.gpu().unwrap()).unwrap();
+        assert_eq!(plan.staging_bytes(), 2 * (12 + 4 + 2) + 4 * (4 * 2) + 8 * 4);
+        let halfway = array.address + 2;
+        plan.check_reachable(&DeviceTensors { input: halfway, kernel: halfway, output: halfway, ..reachable }).unwrap();
+        for (name, tensors, words) in [
+            ("conv_bias", DeviceTensors { conv_bias: array.address + 1, ..reachable }, "a multiple of 2"),
+            ("bn_weight", DeviceTensors { bn_weight: halfway, ..reachable }, "a multiple of 4"),
+            (
+                "output",
+                DeviceTensors { output: halfway, output_dtype: Some(DType::F32), ..reachable },
+                "a multiple of 4",
+            ),
+        ] {
             let refused = plan.check_reachable(&tensors).unwrap_err();
             assert!(matches!(refused, Error::Cuda(CudaError::Argument { what, .. }) if what == name), "{refused}");
             assert!(refused.to_string().contains(words), "{refused}");

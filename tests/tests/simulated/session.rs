@@ -53,6 +53,9 @@ pub fn everywhere(address: u64) -> DeviceTensors {
         running_mean: address,
         running_var: address,
         output: address,
+        output_dtype: None,
+        batch_mean: address,
+        batch_var: address,
     }
 }
 

@@ -3,7 +3,7 @@
 use convt_bn_gap::draw::Draws;
 use convt_bn_gap::plan::{AlgorithmChoice, Transform};
 use convt_bn_gap::{Algorithm, Device, Error, Mode, Plan, PlanOptions, Precision, Problem, Tensors};
-use convt_bn_gap_tests::agreement::{Shape, agrees, problem, run, train};
+use convt_bn_gap_tests::agreement::{Shape, agrees, narrow, problem, run, train};
 use cuda_std::simt::Schedule;
 use simulated_driver::{Machine, Usage, with};
 
@@ -24,6 +24,7 @@ fn both_precisions(device: &Device, shape: Shape, mode: Mode, seed: u64) {
     let tensors = Draws::usual(&problem, seed).tensors::<f32>(&problem).unwrap();
     agrees(device, &problem, spectral(Precision::Default), &tensors, 1e-5);
     agrees(device, &problem, spectral(Precision::Strict), &tensors, 1e-6);
+    narrow(device, &problem, spectral(Precision::Default), seed, 1e-5);
 }
 
 #[test]

@@ -52,7 +52,8 @@ fn devices_lists_it() {
 #[test]
 fn golden_cases_verify() {
     let Some(library) = simulated_driver() else { return };
-    let cases = ["smallest", "kernel1", "no_affine", "zero_scale", "negative_scale", "eval", "one_sample", "f64"];
+    let cases =
+        ["smallest", "kernel1", "no_affine", "zero_scale", "negative_scale", "eval", "one_sample", "f64", "f16"];
     for precision in ["default", "strict"] {
         for case in cases {
             let arguments = ["verify", "--json", "--device", "cuda", "--precision", precision, &golden(case)];

@@ -8,7 +8,7 @@ use convt_bn_gap::check::{self, OutputError, SampledReference};
 use convt_bn_gap::draw::Draws;
 use convt_bn_gap::plan::{Measurement, StageMeasurement, median};
 use convt_bn_gap::preset::{PRESETS, Preset};
-use convt_bn_gap::{DType, Error, KernelShape, Plan, Problem, Recipe, Shape5, Tensors};
+use convt_bn_gap::{DType, Error, KernelShape, Plan, Problem, Recipe, Shape5, Storage, Tensors, Watch, bf16, f16};
 use serde_json::{Value, json};
 
 use crate::arguments::Where;
@@ -28,6 +28,9 @@ pub struct Arguments {
     /// Any other problem: its nine sizes.
     #[arg(long, value_name = "B,Cin,Cout,D,H,W,Kd,Kh,Kw", value_parser = sizes, conflicts_with = "preset", allow_hyphen_values = true)]
     shape: Option<[usize; 9]>,
+    /// The format of input, kernel and conv_bias: f32, f16, bf16 or f64. The error is that of an output in f32, or f64.
+    #[arg(long, default_value = "f32")]
+    dtype: DType,
     /// How many runs to time; else as many as fit in ten seconds, at least 3 and at most 100.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     runs: Option<u32>,
@@ -62,14 +65,14 @@ const ENOUGH: Duration = Duration::from_secs(10);
 const RUNS: RangeInclusive<u32> = 3..=100;
 
 /// A problem and its data.
-pub struct Subject {
+pub struct Subject<T: Storage> {
     /// The problem.
     pub problem: Problem,
     /// Its tensors.
-    pub tensors: Tensors<f32>,
+    pub tensors: Tensors<T>,
 }
 
-impl Subject {
+impl<T: Storage> Subject<T> {
     /// A preset's problem and data.
     pub fn preset(preset: &Preset) -> Result<Self, Failure> {
         let problem = preset.problem();
@@ -86,18 +89,18 @@ impl Subject {
     }
 
     /// The error of an output of this problem over sampled channels, and how many those are.
-    pub fn error(&self, output: ndarray::ArrayView5<'_, f32>) -> Result<(OutputError, usize), Failure> {
+    pub fn error(&self, output: ndarray::ArrayView5<'_, T::Wide>) -> Result<(OutputError, usize), Failure> {
         let inputs = self.tensors.as_inputs();
         let sampled = SampledReference::new(&self.problem, REFERENCE_FLOPS);
         let bar = Bar::of("checking against the definition in f64");
         let expected = sampled.run(&self.problem, &inputs, Some(&|done, total| bar.set(done, total)))?;
-        Ok((sampled.error(output, &expected, inputs.bn_bias)?, sampled.channels().len()))
+        Ok((sampled.error::<T::Wide>(output, &expected, inputs.bn_bias)?, sampled.channels().len()))
     }
 }
 
 /// Times runs one by one by the clock on the wall, and the memory beside them. The plan has run before: that was the
 /// warm-up.
-fn measure_on_cpu(plan: &mut Plan<f32>, subject: &Subject, runs: u32) -> Result<Measurement, Error> {
+fn measure_on_cpu<T: Storage>(plan: &mut Plan<T>, subject: &Subject<T>, runs: u32) -> Result<Measurement, Error> {
     let inputs = subject.tensors.as_inputs();
     let bar = Bar::of("timing");
     let mut runs_ms = Vec::new();
@@ -124,7 +127,7 @@ fn measure_on_cpu(plan: &mut Plan<f32>, subject: &Subject, runs: u32) -> Result<
         stages.push(StageMeasurement {
             name: "all",
             runs_ms: runs_ms.clone(),
-            bytes: least_bytes(&subject.problem),
+            bytes: least_bytes(&subject.problem, T::DTYPE),
             flops: u64::try_from(subject.problem.direct_flops()).unwrap_or(u64::MAX),
         });
     }
@@ -138,30 +141,41 @@ fn affordable_runs(first: Duration) -> u32 {
 }
 
 /// Bytes that any way must move: input and kernel read once, output written once.
-fn least_bytes(problem: &Problem) -> u64 {
+fn least_bytes(problem: &Problem, dtype: DType) -> u64 {
     let elements =
         problem.input_elements() as u64 + problem.kernel_elements() as u64 + problem.output_elements() as u64;
-    elements.saturating_mul(DType::F32.bytes() as u64)
+    elements.saturating_mul(dtype.bytes() as u64)
 }
 
 /// Checks, times, prints.
 pub fn bench(arguments: &Arguments) -> Result<(), Failure> {
+    match arguments.dtype {
+        DType::F16 => bench_of::<f16>(arguments),
+        DType::BF16 => bench_of::<bf16>(arguments),
+        DType::F32 => bench_of::<f32>(arguments),
+        DType::F64 => bench_of::<f64>(arguments),
+    }
+}
+
+fn bench_of<T: Storage>(arguments: &Arguments) -> Result<(), Failure> {
     let device = arguments.place.open()?;
     let subject = match arguments.shape {
-        Some(shape) => Subject::sizes(shape)?,
+        Some(shape) => Subject::<T>::sizes(shape)?,
         None => Subject::preset(arguments.preset)?,
     };
-    let mut plan = Plan::<f32>::new(&subject.problem, &device, arguments.place.plan_options())?;
+    let mut plan = Plan::<T>::new(&subject.problem, &device, arguments.place.plan_options())?;
     let began = Instant::now();
     let outputs = {
         let bar = Bar::of("warming up");
-        plan.run_with_progress(&subject.tensors.as_inputs(), &|done, total| bar.set(done, total))?
+        let report = |done, total| bar.set(done, total);
+        let watch = Watch { progress: Some(&report), cancelled: None };
+        plan.run_wide_watched(&subject.tensors.as_inputs(), watch)?
     };
     let runs = arguments.runs.unwrap_or(affordable_runs(began.elapsed()));
     // Before the definition, which holds the tensors in f64.
     let peak_memory = peak_memory();
     let (error, channels) = subject.error(outputs.output.view())?;
-    let bound = check::bound(plan.recipe().algorithm, DType::F32);
+    let bound = check::bound(plan.recipe().algorithm, T::DTYPE);
     if !error.passes(bound) {
         let bound = error.bound(bound);
         return Err(Failure::Check(format!("not timed: the error is {:.1e}, its bound {bound:.0e}", error.value)));
@@ -170,7 +184,7 @@ pub fn bench(arguments: &Arguments) -> Result<(), Failure> {
         Some(measured) => measured,
         None => measure_on_cpu(&mut plan, &subject, runs)?,
     };
-    let floor_ms = least_bytes(&subject.problem) as f64 / measured.bandwidth * 1e3;
+    let floor_ms = least_bytes(&subject.problem, T::DTYPE) as f64 / measured.bandwidth * 1e3;
     let recipe = plan.recipe().clone();
     let found = Found { device: device.name(), recipe, error, channels, measured, floor_ms, peak_memory };
     let text = if arguments.json { found.as_json(&subject.problem) } else { found.in_words(&subject.problem) };
@@ -199,6 +213,7 @@ impl Found {
             "backend": self.recipe.backend.to_string(),
             "algorithm": self.recipe.algorithm.to_string(),
             "precision": self.recipe.precision.to_string(),
+            "dtype": self.recipe.dtype.to_string(),
             "reason": self.recipe.reason,
             "shape": report::shape_numbers(problem),
             "error": self.error.value,
@@ -223,8 +238,9 @@ impl Found {
         let mut lines = vec![
             report::shape_in_words(problem),
             format!(
-                "{} on {}, precision {}, workspace {} bytes",
+                "{} of {} on {}, precision {}, workspace {} bytes",
                 recipe.algorithm,
+                recipe.dtype,
                 report::place(recipe.backend, &self.device),
                 recipe.precision,
                 recipe.workspace_bytes,
@@ -245,7 +261,7 @@ impl Found {
             format!(
                 "floor   {}: {} bytes at {:.1} GB/s; the median is {:.1} times that",
                 report::milliseconds(self.floor_ms),
-                least_bytes(problem),
+                least_bytes(problem, recipe.dtype),
                 self.measured.bandwidth / 1e9,
                 median_ms / self.floor_ms,
             ),

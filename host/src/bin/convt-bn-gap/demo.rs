@@ -24,7 +24,7 @@ pub struct Arguments {
 pub fn demo(arguments: &Arguments) -> Result<(), Failure> {
     let device = arguments.place.open()?;
     let [preset, ..] = &PRESETS;
-    let subject = Subject::preset(preset)?;
+    let subject = Subject::<f32>::preset(preset)?;
     let problem = &subject.problem;
     report::print(&format!(
         "{}: ConvTranspose3d, times {}, BatchNorm3d (training), global average pooling\n{}\n\

@@ -203,6 +203,7 @@ fn auto_takes_what_is_estimated_to_be_less() {
     assert_eq!(chosen(&small, DType::F32, force(Algorithm::Spectral)), Algorithm::Spectral);
     assert_eq!(chosen(&kernelbench_77(16), DType::F32, force(Algorithm::Direct)), Algorithm::Direct);
     let refused = CudaRecipe::design(&small, &facts(), DType::F64, force(Algorithm::Spectral)).unwrap_err();
-    let sentence = "algorithm = spectral is not possible for this problem: it computes f32, and the elements are f64";
+    let sentence =
+        "algorithm = spectral is not possible for this problem: it computes in f32, and the elements are f64";
     assert_eq!(refused.to_string(), sentence);
 }
