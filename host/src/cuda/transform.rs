@@ -113,7 +113,8 @@ impl InputTransform {
                     exponent: places.exponent,
                     spectrum: *cut,
                 };
-                // SAFETY: the caller's promise; the kernel is that of these extents (`new`).
+                // SAFETY: the caller's promise; the kernel is that of these extents (`new`), and x is in f32, for else
+                // `Transform::design` takes another way.
                 unsafe { dft_volume::launch(kernel, &parameters, stream, bound)? };
                 after(dft_volume::STAGE)
             }

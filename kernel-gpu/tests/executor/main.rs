@@ -14,6 +14,7 @@ mod reference;
 mod tensors;
 
 use cuda_std::launch::KernelSpec;
+use cuda_std::simt::{Grid, Memory};
 use kernel_gpu::conv_transpose_moments::*;
 use kernel_gpu::element::{ElementType, Value};
 use kernel_gpu::entries::ENTRIES;
@@ -181,6 +182,21 @@ fn pool_finish_rounds_to_sixteen_bits_once() {
             let case = Case { element: Some(element), ..case };
             check::finish::<f32>(&case, &rows);
             check::rounds_once(&case, &rows);
+        }
+    }
+}
+
+/// Just above and below a tie between two numbers of 16 bits, which is what an f32 makes of both.
+#[test]
+fn tensors_are_written_rounded_once() {
+    for (element, step) in [(ElementType::F16, f64::powi(2.0, -10)), (ElementType::Bf16, f64::powi(2.0, -7))] {
+        let (tie, little) = (1.0 + step / 2.0, f64::powi(2.0, -40));
+        for (value, expected) in [(tie - little, 1.0), (tie + little, 1.0 + step), (-tie - little, -1.0 - step)] {
+            let mut memory = Memory::new();
+            let (output, tensor) = tensors::Output::new(&mut memory, 1, element);
+            // SAFETY: the tensor has one element, and the one thread writes it.
+            Grid::new("store", 1, 1).run(&memory, || unsafe { tensor.store(0, value) }).expect_clean();
+            assert_eq!(output.read(&memory, element), [expected], "{value:e} as {element:?}");
         }
     }
 }
