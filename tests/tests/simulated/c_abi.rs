@@ -35,32 +35,14 @@ fn layer(width: usize) -> (Problem, Tensors<f32>, Outputs<f64>) {
     (problem, tensors, expected)
 }
 
-type Function = unsafe extern "C" fn(
+/// The functions for tensors in `T`.
+type Function<T> = unsafe extern "C" fn(
+    *const T,
+    *const T,
+    *const T,
     *const f32,
     *const f32,
-    *const f32,
-    *const f32,
-    *const f32,
-    *mut f32,
-    f64,
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-) -> i32;
-
-type Function16 = unsafe extern "C" fn(
-    *const u16,
-    *const u16,
-    *const u16,
-    *const f32,
-    *const f32,
-    *mut u16,
+    *mut T,
     f64,
     usize,
     usize,
@@ -74,7 +56,7 @@ type Function16 = unsafe extern "C" fn(
 ) -> i32;
 
 /// The arguments of a call, in order: input, kernel, conv_bias, bn_weight, bn_bias, output.
-fn call(function: Function, width: usize, arguments: [*mut f32; 6]) -> i32 {
+fn call(function: Function<f32>, width: usize, arguments: [*mut f32; 6]) -> i32 {
     let [x, w, bias, gamma, beta, out] = arguments;
     // SAFETY: arrays of the layer's lengths; those that are not are refused before they are followed.
     unsafe { function(x, w, bias, gamma, beta, out, 2.0, 3, 2, 5, 2, 3, width, 1, 2, 3) }
@@ -144,7 +126,7 @@ fn results_are_the_definitions_and_plans_are_kept() {
 /// The functions of the 16-bit formats: `x` and `w` in them, the output too.
 #[test]
 fn sixteen_bits_have_functions_of_their_own() {
-    fn of<T: Storage<Wide = f32>>(caller: &Caller, function: Function16) {
+    fn of<T: Storage<Wide = f32>>(caller: &Caller, function: Function<u16>) {
         let (problem, ..) = layer(4);
         let tensors = Draws::usual(&problem, 6).tensors::<T>(&problem).unwrap();
         let wide = tensors.as_inputs().to_f64().unwrap();

@@ -48,7 +48,7 @@ fn devices_lists_it() {
     assert!(listed["cuda_unavailable"].is_null());
 }
 
-/// The small golden cases that need no option which is not there yet, on every form of the kernels.
+/// Some small golden cases, on every form of the kernels.
 #[test]
 fn golden_cases_verify() {
     let Some(library) = simulated_driver() else { return };
