@@ -5,7 +5,7 @@
 //! out[o][c][i] = Σ_k T[c][k]·in[o][k][i],    T[c][k] = cos(2πc(k − D/2)/N)  for c ≤ N/2,  sin(2π(N − c)(k − D/2)/N)  above
 //! ```
 //!
-//! Real components, as [`row_transform`](crate::row_transform) orders them: a real product for any length.
+//! Real components, N of D: a real product for any length.
 //!
 //! **Data flow.** 64 components by 64 columns (o, i) a block, steps of 16 k in shared memory: T by table, stepping through the
 //! angles (no division a step), and columns as they lie. A thread owns 4 × 4: four neighbours along the side on which threads

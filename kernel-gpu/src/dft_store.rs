@@ -21,9 +21,9 @@ pub struct DftStore {
     pub components: Global<f32>,
     /// e of each row, (ci, b): all rows'.
     pub exponent: Global<i32>,
-    /// Out: as [`DftVolume::high`](crate::dft_volume::DftVolume::high).
+    /// Out: as [`VolumeTransform::high`](crate::volume_transform::VolumeTransform::high).
     pub high: GlobalMut<u32>,
-    /// Out: as [`DftVolume::low`](crate::dft_volume::DftVolume::low).
+    /// Out: as [`VolumeTransform::low`](crate::volume_transform::VolumeTransform::low).
     pub low: GlobalMut<u32>,
     /// The extents; all volumes.
     pub spectrum: Spectrum,

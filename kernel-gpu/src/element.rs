@@ -146,6 +146,12 @@ impl<T: Value> Tensor<T> {
         T::is_narrow(self.element)
     }
 
+    /// Whether its elements are f16.
+    #[inline(always)]
+    pub fn is_f16(self) -> bool {
+        self.element == ElementType::F16
+    }
+
     /// Element `index`, as it lies there.
     ///
     /// # Safety

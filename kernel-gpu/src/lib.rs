@@ -5,13 +5,13 @@
 //!                         ──batch_norm_reduce───────▶ mean, M2 a (b, c)                           Chan's merge over the slices
 //!                         ──pool_finish─────────────▶ output (B, Cout), batch and running statistics
 //!
-//! spectral  input ──dft_volume──▶ X, Σx    X ──line_gram, axis_resample, half_resample, axis_resample──▶ Ĝ    scales: input_scales
+//! spectral  input ──volume_transform──▶ X, Σx    X ──line_gram, axis_resample, half_resample, axis_resample──▶ Ĝ    scales: input_scales
 //!           kernel ──tap_moments──▶ Σw      kernel ──tap_spectrum──▶ W
 //!           Ĝ, W ──gram_energy──▶ Σ|Z|² a c
 //!           Σx, Σw, Σ|Z|² ──spectral_finish──▶ output (B, Cout), batch and running statistics
 //! ```
 //!
-//! Volumes too large for `dft_volume` take [`volume_sums`], [`dft_axis`] and [`dft_store`] in its place. What the spectral kernels hand
+//! Volumes too large for [`volume_transform`] take [`volume_sums`], [`dft_axis`] and [`dft_store`] in its place. What the spectral kernels hand
 //! to each other is described in [`spectrum`] and [`gram_grid`], and why in `docs/spectral.md`.
 //!
 //! One file a kernel. Each holds, from top to bottom: the equation; the `#[repr(C)]` parameter block and the
@@ -27,7 +27,6 @@ pub mod conv_shape;
 pub mod conv_transpose_moments;
 pub mod dft_axis;
 pub mod dft_store;
-pub mod dft_volume;
 pub mod element;
 #[cfg(not(target_arch = "nvptx64"))]
 pub mod entries;
@@ -38,9 +37,9 @@ pub mod input_scales;
 pub mod line_gram;
 pub mod line_gram_stage;
 pub mod moments;
+pub mod opaque;
 pub mod pool_finish;
 pub(crate) mod resample_factors;
-pub mod row_transform;
 pub mod spectral_finish;
 pub mod spectrum;
 pub mod spectrum_store;
@@ -49,5 +48,8 @@ pub mod tap_moments;
 pub mod tap_spectrum;
 pub mod tile;
 pub mod volume_layout;
+pub mod volume_products;
 pub mod volume_sums;
+pub mod volume_tables;
+pub mod volume_transform;
 pub mod work;

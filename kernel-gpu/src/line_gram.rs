@@ -163,7 +163,7 @@ pub mod device {
     use super::*;
     use crate::gram_grid::BLOCK_WORDS;
     use crate::line_gram_stage::device::{Item, Place, Rows, Stages, Words};
-    use crate::row_transform::device::opaque;
+    use crate::opaque::opaque;
     use crate::spectrum::TILE;
 
     /// See the module.

@@ -44,7 +44,7 @@ pub mod device {
     use super::*;
     use crate::conv_shape::div_rem;
     use crate::line_gram::{LineGram, line_in_turn};
-    use crate::row_transform::device::opaque;
+    use crate::opaque::opaque;
     use crate::spectrum::EMPTY;
 
     /// What a block of threads has to do at once.

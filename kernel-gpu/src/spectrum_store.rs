@@ -10,6 +10,9 @@
 
 use crate::spectrum::{EMPTY, ROW_BITS, Spectrum};
 
+/// The smallest e: 2^−e is an f32.
+pub const SMALLEST: i32 = -120;
+
 /// e of a volume with this Σ|x|, rounded as it may be.
 #[inline(always)]
 pub fn exponent(absolute: f32) -> i32 {
@@ -24,7 +27,7 @@ pub fn exponent(absolute: f32) -> i32 {
     }
     // Σ|x| < 2^(biased − 126); 2^−e has to be a normal number.
     let e = (biased - 126 - ROW_BITS + 7) & !7;
-    e.clamp(-120, 120)
+    e.clamp(SMALLEST, 120)
 }
 
 /// 2^−e, of an e that [`exponent`] gives.
@@ -174,13 +177,13 @@ pub mod device {
 
     /// A coefficient as a word.
     #[inline(always)]
-    fn rounded([re, im]: [f32; 2]) -> u32 {
+    pub fn rounded([re, im]: [f32; 2]) -> u32 {
         F16x2::from_f32(re, im).to_bits()
     }
 
     /// What rounding to `word` left.
     #[inline(always)]
-    fn left([re, im]: [f32; 2], word: u32) -> u32 {
+    pub fn left([re, im]: [f32; 2], word: u32) -> u32 {
         let (high_re, high_im) = F16x2::from_bits(word).to_halves();
         rounded([re - high_re.to_f32(), im - high_im.to_f32()])
     }

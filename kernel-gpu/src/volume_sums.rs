@@ -1,4 +1,4 @@
-//! Σ x of each volume, and the scale of its spectrum: what `dft_volume` does on the way, for the axis path.
+//! Σ x of each volume, and the scale of its spectrum: what `volume_transform` does on the way, for the axis path.
 //!
 //! ```text
 //! sum[b,ci] = Σ_n x[b,ci,n],    e[ci,b]: a multiple of 8 with Σ|x| ≤ 2^(e+14), see [`spectrum_store`](crate::spectrum_store)
@@ -66,8 +66,8 @@ pub mod device {
                 // SAFETY: `first` is an element.
                 let values = unsafe {
                     match x.is_narrow() {
-                        true => load::<true>(x, first, size),
-                        false => load::<false>(x, first, size),
+                        true => load::<true>(x, first, size, SPEC.threads),
+                        false => load::<false>(x, first, size, SPEC.threads),
                     }
                 };
                 let mut near = 0f32;
@@ -116,10 +116,10 @@ pub mod device {
     /// # Safety
     /// `first` < `size`, as many as x has; `NARROW` is whether they are.
     #[inline(always)]
-    unsafe fn load<const NARROW: bool>(x: Tensor<f32>, first: u64, size: u64) -> [f32; FLIGHT] {
+    pub unsafe fn load<const NARROW: bool>(x: Tensor<f32>, first: u64, size: u64, threads: u32) -> [f32; FLIGHT] {
         let mut bits = [0u32; FLIGHT];
         unroll!(i < FLIGHT, {
-            let at = first + (i as u32 * SPEC.threads) as u64;
+            let at = first + (i as u32 * threads) as u64;
             // Always a load, so that all are in flight together.
             // SAFETY: an element.
             let element = unsafe { x.bits::<NARROW>(if at < size { at } else { first }) };

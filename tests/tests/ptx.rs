@@ -12,7 +12,6 @@ use kernel_gpu::batch_norm_reduce::{self, BatchNormReduce};
 use kernel_gpu::conv_transpose_moments::{self as conv, ConvTransposeMoments};
 use kernel_gpu::dft_axis::{self, DftAxis};
 use kernel_gpu::dft_store::{self, DftStore};
-use kernel_gpu::dft_volume::{self, DftVolume};
 use kernel_gpu::gram_energy::{self, GramEnergy};
 use kernel_gpu::half_resample::{self, HalfResample};
 use kernel_gpu::input_scales::{self, InputScales};
@@ -22,6 +21,7 @@ use kernel_gpu::spectral_finish::{self, SpectralFinish};
 use kernel_gpu::tap_moments::{self, TapMoments};
 use kernel_gpu::tap_spectrum::{self, TapSpectrum};
 use kernel_gpu::volume_sums::{self, VolumeSums};
+use kernel_gpu::volume_transform::{self, VolumeTransform};
 
 const MANIFEST: &str = include_str!("../../host/ptx/manifest.json");
 
@@ -49,7 +49,8 @@ fn kernels() -> Vec<Launched> {
         launched::<PoolFinish<f64>>(pool_finish::SPEC_F64),
         launched::<TapMoments>(tap_moments::SPEC),
         launched::<TapSpectrum>(tap_spectrum::SPEC),
-        launched::<DftVolume>(dft_volume::SPEC),
+        launched::<VolumeTransform>(volume_transform::SPEC_12),
+        launched::<VolumeTransform>(volume_transform::SPEC_4),
         launched::<VolumeSums>(volume_sums::SPEC),
         launched::<DftAxis>(dft_axis::SPEC),
         launched::<DftStore>(dft_store::SPEC),

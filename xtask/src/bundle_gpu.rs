@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! gpu-bundle/run              the runner: `./run [test|bench|sanitize|pytorch|differential|large …]`
-//! gpu-bundle/bin/             the command-line tool, the C library, the stripped executables of the tests that use a GPU
+//! gpu-bundle/bin.tar.gz        bin/: the command-line tool, the C library, the stripped executables of the tests that use a GPU
 //! gpu-bundle/golden/          the golden cases
 //! gpu-bundle/conformance.sm_90a.ptx  every operation of cuda_std, for the test `conformance`; only where a compiler is
 //! gpu-bundle/bench/           the comparison with PyTorch
@@ -54,6 +54,7 @@ pub(crate) fn run(_: &Arguments) -> Result<ExitCode> {
         strip(&to)?;
         count += 1;
     }
+    pack(&bundle, "bin")?;
     copy_folder(&root.join("tests/golden"), &bundle.join("golden"))?;
     copy_folder(&root.join("bench"), &bundle.join("bench"))?;
     if let Some(ptx) = conformance::build()? {
@@ -121,6 +122,16 @@ fn is_test(built: &Path) -> bool {
 fn strip(path: &Path) -> Result<()> {
     let status = Command::new("strip").arg(path).status().context("cannot run strip (package binutils)")?;
     if status.success() { Ok(()) } else { bail!("strip refuses {}", path.display()) }
+}
+
+/// Replaces a folder of the bundle by an archive of it: executables that each hold the same library pack well.
+fn pack(bundle: &Path, folder: &str) -> Result<()> {
+    let archive = format!("{folder}.tar.gz");
+    let status = Command::new("tar").args(["-czf", &archive, folder]).current_dir(bundle).status();
+    if !status.context("cannot run tar")?.success() {
+        bail!("tar cannot pack {}", bundle.join(folder).display());
+    }
+    fs::remove_dir_all(bundle.join(folder)).with_context(|| format!("cannot remove {}", bundle.join(folder).display()))
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {

@@ -11,7 +11,6 @@ mod conv_transpose_moments;
 mod device;
 mod dft_axis;
 mod dft_store;
-mod dft_volume;
 mod direct;
 mod error;
 mod gram;
@@ -34,6 +33,7 @@ mod tap_moments;
 mod tap_spectrum;
 mod transform;
 mod volume_sums;
+mod volume_transform;
 
 pub use device::{CudaDevice, DeviceFacts, devices};
 pub use error::CudaError;

@@ -2,25 +2,25 @@
 //!
 //! ```text
 //! sums alone     volume_sums
-//! volumes        dft_volume
+//! volumes        volume_transform
 //! axis by axis   volume_sums, then for some volumes at a time: dft_axis along pair, half, outer; dft_store
 //! ```
 
 use cuda_std::global::{Global, GlobalMut};
 use kernel_gpu::dft_axis::{AxisExtents, DftAxis};
 use kernel_gpu::dft_store::DftStore;
-use kernel_gpu::dft_volume::DftVolume;
 use kernel_gpu::element::Tensor;
 use kernel_gpu::spectrum::Spectrum;
 use kernel_gpu::volume_sums::VolumeSums;
-use kernel_gpu::{dft_axis as axis, dft_store as store, dft_volume as volume, volume_sums as sums};
+use kernel_gpu::volume_transform::VolumeTransform;
+use kernel_gpu::{dft_axis as axis, dft_store as store, volume_sums as sums};
 
 use super::device::{Bound, CudaDevice};
 use super::error::CudaError;
 use super::memory::DeviceArray;
 use super::module::Kernel;
 use super::plan::{After, Target, WORKSPACE};
-use super::{dft_axis, dft_store, dft_volume, volume_sums};
+use super::{dft_axis, dft_store, volume_sums, volume_transform};
 use crate::Error;
 use crate::plan::{Cost, CudaSpectral, Transform};
 
@@ -32,7 +32,7 @@ pub(super) struct InputTransform {
 
 enum Way {
     Sums(Kernel<VolumeSums>),
-    Volume(Kernel<DftVolume>),
+    Volume(Kernel<VolumeTransform>),
     Axes { sums: Kernel<VolumeSums>, axis: Kernel<DftAxis>, store: Kernel<DftStore>, scratch: [DeviceArray<f32>; 2] },
 }
 
@@ -53,7 +53,7 @@ impl InputTransform {
         let (kernels, shared) = (device.kernels(), device.facts().shared_memory);
         let way = match design.transform {
             Transform::Sums => Way::Sums(kernels.find(sums::SPEC, shared, bound)?),
-            Transform::Volume { .. } => Way::Volume(kernels.find(volume::SPEC, shared, bound)?),
+            Transform::Volume(volume) => Way::Volume(kernels.find(volume.spec(), shared, bound)?),
             _ => {
                 let array =
                     |len: u64| DeviceArray::new(WORKSPACE, usize::try_from(len).unwrap_or(usize::MAX), device, bound);
@@ -74,7 +74,7 @@ impl InputTransform {
         let costs = design.costs();
         match self.way {
             Way::Sums(_) => vec![(volume_sums::STAGE, costs.volume_sums)],
-            Way::Volume(_) => vec![(dft_volume::STAGE, costs.transform)],
+            Way::Volume(_) => vec![(volume_transform::STAGE, costs.transform)],
             Way::Axes { .. } => vec![
                 (volume_sums::STAGE, costs.volume_sums),
                 (dft_axis::STAGE, costs.transform),
@@ -104,19 +104,21 @@ impl InputTransform {
                 after(volume_sums::STAGE)
             }
             Way::Volume(kernel) => {
-                let parameters = DftVolume {
-                    input: Global::from_address(places.input.address()),
+                let Transform::Volume(design) = self.design else { return Ok(()) };
+                let parameters = VolumeTransform {
+                    input: places.input,
                     twiddles: places.twiddles,
                     high: places.high,
                     low: places.low,
                     sum: places.sum,
                     exponent: places.exponent,
                     spectrum: *cut,
+                    layout: design.layout,
+                    inverse: 1.0 / cut.shape.volume() as f64,
                 };
-                // SAFETY: the caller's promise; the kernel is that of these extents (`new`), and x is in f32, for else
-                // `Transform::design` takes another way.
-                unsafe { dft_volume::launch(kernel, &parameters, stream, bound)? };
-                after(dft_volume::STAGE)
+                // SAFETY: the caller's promise; the kernel is the design's (`new`), whose layout depends on no batch.
+                unsafe { volume_transform::launch(kernel, &parameters, design.blocks(cut), stream, bound)? };
+                after(volume_transform::STAGE)
             }
             Way::Axes { sums, axis, store, scratch: [first, second] } => {
                 // SAFETY: the caller's promise.

@@ -110,16 +110,14 @@ impl CudaSpectral {
             if self.energies { self.gram_costs() } else { [Cost::default(); 6] };
         SpectralCosts {
             tap_moments: Cost { bytes: taps.saturating_mul(element), flops: taps.saturating_mul(2) },
-            volume_sums: if matches!(self.transform, Transform::Volume { .. }) {
+            volume_sums: if matches!(self.transform, Transform::Volume(_)) {
                 none
             } else {
                 Cost { bytes: input, flops: 2 * elements }
             },
             transform: match self.transform {
                 Transform::Sums => none,
-                Transform::Volume { .. } => {
-                    Cost { bytes: input.saturating_add(spectra), flops: self.transform_flops() }
-                }
+                Transform::Volume(_) => Cost { bytes: input.saturating_add(spectra), flops: self.transform_flops() },
                 // Each pass writes what the next reads.
                 Transform::Axes { .. } => {
                     Cost { bytes: input.saturating_add(passed.saturating_mul(2)), flops: self.transform_flops() }
@@ -148,7 +146,7 @@ impl CudaSpectral {
         let [n0, _, n2] = spectrum.n().map(u64::from);
         let half = u64::from(spectrum.half());
         let products = product(&[d, w, half, h]) + product(&[d, half, n2, w, 2]) + product(&[half, n2, n0, d, 2]);
-        let factor = if matches!(self.transform, Transform::Volume { .. }) { 1 } else { 4 };
+        let factor = if matches!(self.transform, Transform::Volume(_)) { 1 } else { 4 };
         product(&[products, u64::from(spectrum.rows()), factor])
     }
 

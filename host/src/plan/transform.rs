@@ -1,7 +1,10 @@
 //! How x is transformed: in shared memory, volume by volume, or axis by axis through global memory.
 
+use cuda_std::launch::KernelSpec;
+use kernel_gpu::dft_axis;
 use kernel_gpu::spectrum::Spectrum;
-use kernel_gpu::{dft_axis, dft_volume};
+use kernel_gpu::volume_layout::VolumeLayout;
+use kernel_gpu::volume_transform::{SPEC_4, SPEC_12};
 
 use super::DeviceFacts;
 use crate::element::DType;
@@ -14,11 +17,8 @@ const SCRATCH_BYTES: u64 = 64 << 20;
 pub enum Transform {
     /// The sums of x alone: no spectrum is needed.
     Sums,
-    /// One block a volume, whose spectrum lies in its shared memory.
-    Volume {
-        /// Bytes of it.
-        shared_bytes: u32,
-    },
+    /// Volume by volume, in the shared memory of a block or of several.
+    Volume(VolumeTransform),
     /// The sums, and a launch an axis.
     Axes {
         /// Volumes (b, ci) at a time.
@@ -26,12 +26,45 @@ pub enum Transform {
     },
 }
 
+/// How volumes are transformed in shared memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VolumeTransform {
+    /// Where things lie in it.
+    pub layout: VolumeLayout,
+    /// Blocks that a multiprocessor has at a time: of 12 warps one, of 4 warps three.
+    pub resident: u32,
+    /// Multiprocessors.
+    multiprocessors: u32,
+}
+
+impl VolumeTransform {
+    /// Three small blocks a multiprocessor where they fit: while one waits, others compute.
+    fn design(cut: &Spectrum, dtype: DType, facts: &DeviceFacts) -> Option<Self> {
+        let (element, limit) = (dtype.bytes() as u32, facts.shared_memory);
+        let layout = |spec: KernelSpec, limit| VolumeLayout::design(cut, spec.threads / 32, element, limit);
+        let small = layout(SPEC_4, limit / SPEC_4.min_blocks);
+        let small = small.filter(|layout| layout.groups == 1).map(|layout| (layout, SPEC_4.min_blocks));
+        let (layout, resident) = small.or_else(|| Some((layout(SPEC_12, limit)?, SPEC_12.min_blocks)))?;
+        Some(Self { layout, resident, multiprocessors: facts.multiprocessors.max(1) })
+    }
+
+    /// The form of the kernel.
+    pub fn spec(&self) -> KernelSpec {
+        if self.resident == SPEC_4.min_blocks { SPEC_4 } else { SPEC_12 }
+    }
+
+    /// Blocks for the volumes of a cut: all at once, each with its share of them.
+    pub fn blocks(&self, cut: &Spectrum) -> u32 {
+        let groups = self.layout.groups;
+        (self.multiprocessors * self.resident / groups).clamp(1, cut.rows().max(1)) * groups
+    }
+}
+
 impl Transform {
     /// The way for the volumes of a cut.
     pub(super) fn design(cut: &Spectrum, dtype: DType, facts: &DeviceFacts) -> Transform {
-        // What reads whole volumes does not widen yet.
-        if dtype == DType::F32 && dft_volume::fits(cut, facts.shared_memory) {
-            return Transform::Volume { shared_bytes: dft_volume::shared_bytes(cut) };
+        if let Some(volume) = VolumeTransform::design(cut, dtype, facts) {
+            return Transform::Volume(volume);
         }
         let rows = cut.rows().max(1);
         let fitting = (SCRATCH_BYTES / (4 * volume_words(cut)).max(1)).clamp(1, u64::from(rows)) as u32;

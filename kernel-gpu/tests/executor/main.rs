@@ -19,8 +19,8 @@ use kernel_gpu::conv_transpose_moments::*;
 use kernel_gpu::element::{ElementType, Value};
 use kernel_gpu::entries::ENTRIES;
 use kernel_gpu::{
-    axis_resample, batch_norm_reduce, dft_axis, dft_store, dft_volume, gram_energy, half_resample, input_scales,
-    line_gram, pool_finish, spectral_finish, tap_moments, tap_spectrum, volume_sums,
+    axis_resample, batch_norm_reduce, dft_axis, dft_store, gram_energy, half_resample, input_scales, line_gram,
+    pool_finish, spectral_finish, tap_moments, tap_spectrum, volume_sums, volume_transform,
 };
 use proptest::prelude::*;
 
@@ -32,7 +32,13 @@ fn every_entry_is_tested_here() {
     let mut tested: Vec<_> = FORMS.iter().map(|form| form.spec).collect();
     tested.extend([batch_norm_reduce::SPEC, pool_finish::SPEC_F32, pool_finish::SPEC_F64]);
     // In the tests of their own names.
-    tested.extend([dft_volume::SPEC, volume_sums::SPEC, dft_axis::SPEC, dft_store::SPEC]);
+    tested.extend([
+        volume_transform::SPEC_12,
+        volume_transform::SPEC_4,
+        volume_sums::SPEC,
+        dft_axis::SPEC,
+        dft_store::SPEC,
+    ]);
     tested.extend([spectral_finish::SPEC]);
     tested.extend([tap_moments::SPEC, tap_spectrum::SPEC, gram_energy::SPEC]);
     tested.extend([input_scales::SPEC, line_gram::SPEC_2, line_gram::SPEC_4, axis_resample::SPEC, half_resample::SPEC]);

@@ -4,9 +4,11 @@ use cuda_std::launch::KernelSpec;
 use cuda_std::simt::{Grid, Memory, Schedule};
 use kernel_gpu::dft_axis::{self, AxisExtents, DftAxis};
 use kernel_gpu::dft_store::{self, DftStore};
-use kernel_gpu::dft_volume::{self, DftVolume};
+use kernel_gpu::element::ElementType;
 use kernel_gpu::entries;
+use kernel_gpu::volume_layout::VolumeLayout;
 use kernel_gpu::volume_sums::{self, VolumeSums};
+use kernel_gpu::volume_transform::{SPEC_4, SPEC_12, VolumeTransform};
 
 use crate::case::Case;
 use crate::tensors::tensor;
@@ -17,6 +19,8 @@ pub struct Stored {
     pub low: Vec<u32>,
     pub sum: Vec<f64>,
     pub exponent: Vec<i32>,
+    /// Twice the origin of each axis.
+    pub twice: [u32; 3],
 }
 
 impl Stored {
@@ -31,38 +35,69 @@ impl Stored {
 /// A word of two NaNs.
 const NAN: u32 = 0x7fff_7fff;
 
-/// `dft_volume`.
-pub fn dft_volume(case: &Case, schedule: Schedule) -> Stored {
-    dft_volume_of(case, schedule, &case.input())
+/// How [`volume_transform`] is launched.
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    pub spec: KernelSpec,
+    /// Bytes of shared memory a block may have.
+    pub limit: u32,
+    /// Whether x has a place in it, if there is room.
+    pub copies: bool,
 }
 
-/// [`dft_volume`] of these values.
-pub fn dft_volume_of(case: &Case, schedule: Schedule, x: &[f32]) -> Stored {
+/// Blocks of 12 warps, with all the memory that an H100 has.
+pub const LARGE: Form = Form { spec: SPEC_12, limit: 227 << 10, copies: true };
+/// Blocks of four warps.
+pub const SMALL: Form = Form { spec: SPEC_4, ..LARGE };
+
+/// `volume_transform` in that form.
+pub fn volume_transform(form: Form) -> impl Fn(&Case, Schedule) -> Stored {
+    move |case, schedule| volume_transform_of(form, case, schedule, &case.input())
+}
+
+/// Where things lie in shared memory for the case, in that form.
+pub fn layout(form: Form, case: &Case) -> VolumeLayout {
+    let bytes = if case.element == ElementType::F32 { 4 } else { 2 };
+    let layout = VolumeLayout::design(&case.spectrum, form.spec.threads / 32, bytes, form.limit);
+    let mut layout = layout.unwrap_or_else(|| panic!("{case:?} does not fit"));
+    if !form.copies {
+        layout.input = 0;
+    }
+    layout
+}
+
+/// [`volume_transform`] of these values.
+pub fn volume_transform_of(form: Form, case: &Case, schedule: Schedule, x: &[f32]) -> Stored {
     let s = case.spectrum;
-    assert!(dft_volume::fits(&s, 227 << 10), "{case:?}");
+    let layout = layout(form, case);
     let (row, rows) = (s.slots() as usize, s.rows() as usize);
     let mut memory = Memory::new();
-    let (input, twiddles) = (memory.buffer("input", x), memory.buffer("twiddles", &case.twiddles()));
+    let input = tensor(&mut memory, "input", x, case.element);
+    let twiddles = memory.buffer("twiddles", &case.twiddles());
     let high = memory.buffer("high", &vec![NAN; s.lines() as usize * rows * row]);
     let low = memory.buffer("low", &vec![NAN; s.strict_lines() as usize * rows * row]);
     let sum = memory.buffer("sum", &vec![f64::NAN; rows]);
     let exponent = memory.buffer("exponent", &vec![i32::MIN; rows]);
-    let parameters = DftVolume {
-        input: input.global(),
+    let parameters = VolumeTransform {
+        input,
         twiddles: twiddles.global(),
         high: high.global_mut(),
         low: low.global_mut(),
         sum: sum.global_mut(),
         exponent: exponent.global_mut(),
         spectrum: s,
+        layout,
+        inverse: 1.0 / s.shape.volume() as f64,
     };
-    let spec = KernelSpec { shared_bytes: dft_volume::shared_bytes(&s), ..dft_volume::SPEC };
-    launch(spec, u64::from(s.rows()), schedule, case, &memory, &parameters);
+    let spec = KernelSpec { shared_bytes: layout.bytes, ..form.spec };
+    let blocks = s.rows().min(case.blocks) * layout.groups;
+    grid(spec, blocks, schedule, case, &memory, &parameters);
     Stored {
         high: memory.read(&high),
         low: memory.read(&low),
         sum: memory.read(&sum),
         exponent: memory.read(&exponent),
+        twice: [s.shape.input[0] / 2 * 2, s.shape.input[1] - 1, s.shape.input[2] - 1],
     }
 }
 
@@ -118,14 +153,19 @@ fn axis_path_of(case: &Case, schedule: Schedule, cut: u32) -> Stored {
         low: memory.read(&low),
         sum: memory.read(&sum),
         exponent: memory.read(&exponent),
+        twice: s.shape.input.map(|extent| extent / 2 * 2),
     }
 }
 
-/// Launches the kernel of that spec; it must run clean.
+/// Launches the kernel of that spec, on as many blocks as the case allows.
 fn launch<P>(spec: KernelSpec, blocks: u64, schedule: Schedule, case: &Case, memory: &Memory, parameters: &P) {
+    grid(spec, blocks.min(u64::from(case.blocks)) as u32, schedule, case, memory, parameters);
+}
+
+/// Launches the kernel of that spec; it must run clean.
+fn grid<P>(spec: KernelSpec, blocks: u32, schedule: Schedule, case: &Case, memory: &Memory, parameters: &P) {
     let entry = entries::find(spec.name).unwrap_or_else(|| panic!("no entry {}", spec.name));
     assert_eq!(entry.parameter_bytes, size_of::<P>());
-    let blocks = blocks.min(u64::from(case.blocks)) as u32;
     // SAFETY: the parameters are of the entry's type; what they point at is checked access by access.
     let kernel = || unsafe { (entry.run)(std::ptr::from_ref(parameters).cast()) };
     let report = Grid::of(spec, blocks).schedule(schedule).run(memory, kernel);

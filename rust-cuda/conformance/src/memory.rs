@@ -78,10 +78,7 @@ pub unsafe fn shared_words(p: Conformance) {
     unsafe {
         let [a, b, c, d] = p.input.load_array::<4>(4 * u64::from(i));
         let long = u64::from(a) | u64::from(b) << 32;
-        quads.store(4 * i, a);
-        quads.store(4 * i + 1, b);
-        quads.store(4 * i + 2, c);
-        quads.store(4 * i + 3, d);
+        quads.store_16(4 * i, &[a, b, c, d]);
         longs.store(i, long);
         reals.store(i, f64::from_bits(long >> 2));
         halves.store(4 * i, c as u16);

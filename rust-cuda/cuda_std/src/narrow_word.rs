@@ -80,6 +80,14 @@ impl Word for u16 {
 
     #[inline(always)]
     #[track_caller]
+    unsafe fn st_shared_16(address: u32, values: &[Self]) {
+        let word = |i: usize| u32::from(values[2 * i]) | u32::from(values[2 * i + 1]) << 16;
+        // SAFETY: the caller's promise.
+        unsafe { u32::st_shared_16(address, &[word(0), word(1), word(2), word(3)]) };
+    }
+
+    #[inline(always)]
+    #[track_caller]
     unsafe fn ld_global_nc_16(address: u64, out: &mut [Self]) {
         let mut words = [0u32; 4];
         // SAFETY: the caller's promise.
@@ -121,7 +129,8 @@ macro_rules! moves_as {
             moves_as!(@store $word, st_shared, u32);
             moves_as!(@sixteen $t, $word, $sixteen, ld_shared_16, u32);
             moves_as!(@sixteen $t, $word, $sixteen, ld_global_nc_16, u64);
-            moves_as!(@store_sixteen $word, $sixteen);
+            moves_as!(@store_sixteen $word, $sixteen, st_global_16, u64);
+            moves_as!(@store_sixteen $word, $sixteen, st_shared_16, u32);
             moves_as!(@shuffle $t, shfl_bfly);
             moves_as!(@shuffle $t, shfl_up);
             moves_as!(@shuffle $t, shfl_down);
@@ -154,14 +163,14 @@ macro_rules! moves_as {
             out[..$sixteen].copy_from_slice(&words.map($t::from_bits));
         }
     };
-    (@store_sixteen $word:ty, $sixteen:literal) => {
+    (@store_sixteen $word:ty, $sixteen:literal, $name:ident, $address:ty) => {
         #[inline(always)]
         #[track_caller]
-        unsafe fn st_global_16(address: u64, values: &[Self]) {
+        unsafe fn $name(address: $address, values: &[Self]) {
             let mut words: [$word; $sixteen] = [0; $sixteen];
             $crate::unroll!(i < $sixteen, { words[i] = values[i].to_bits(); });
             // SAFETY: the caller's promise.
-            unsafe { <$word>::st_global_16(address, &words) };
+            unsafe { <$word>::$name(address, &words) };
         }
     };
     (@shuffle $t:ident, $name:ident) => {

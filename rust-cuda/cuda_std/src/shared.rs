@@ -99,6 +99,17 @@ impl<T: crate::Word> Shared<T> {
         // SAFETY: the caller's promise.
         unsafe { T::ld_shared_16(self.offset(index).address, out) }
     }
+
+    /// Writes 16 bytes from `index` on: the head of `values`.
+    ///
+    /// # Safety
+    /// As [`Self::store`] for each element; the first lies on a 16-byte boundary.
+    #[inline(always)]
+    #[track_caller]
+    pub unsafe fn store_16(self, index: u32, values: &[T]) {
+        // SAFETY: the caller's promise.
+        unsafe { T::st_shared_16(self.offset(index).address, values) }
+    }
 }
 
 #[cfg(test)]

@@ -26,6 +26,9 @@ pub trait Word: Scalar {
     /// 16 bytes: 8 words of 16 bits, 4 of 32 or 2 of 64, into the head of `out`.
     #[track_caller]
     unsafe fn ld_shared_16(address: u32, out: &mut [Self]);
+    /// 16 bytes from the head of `values`.
+    #[track_caller]
+    unsafe fn st_shared_16(address: u32, values: &[Self]);
     #[track_caller]
     unsafe fn ld_global_nc_16(address: u64, out: &mut [Self]);
     /// 16 bytes from the head of `values`.
@@ -105,6 +108,11 @@ macro_rules! words {
             out[0] = x; out[1] = y; out[2] = z; out[3] = w;
         }
         #[inline(always)]
+        unsafe fn st_shared_16(address: u32, values: &[Self]) {
+            // SAFETY: the caller's 16 bytes lie in this block's shared memory and are 16-byte aligned.
+            unsafe { core::arch::asm!(concat!("st.shared.v4.", $b, " [{0}], {{{1}, {2}, {3}, {4}}};"), in(reg32) address, in(reg32) values[0], in(reg32) values[1], in(reg32) values[2], in(reg32) values[3], options(nostack)) };
+        }
+        #[inline(always)]
         unsafe fn ld_global_nc_16(address: u64, out: &mut [Self]) {
             let (x, y, z, w): (Self, Self, Self, Self);
             // SAFETY: the caller's 16 bytes are global, 16-byte aligned and not written during the launch.
@@ -124,6 +132,11 @@ macro_rules! words {
             // SAFETY: the caller's 16 bytes lie in this block's shared memory and are 16-byte aligned.
             unsafe { core::arch::asm!(concat!("ld.shared.v2.", $b, " {{{0}, {1}}}, [{2}];"), out(reg64) x, out(reg64) y, in(reg32) address, options(nostack)) };
             out[0] = x; out[1] = y;
+        }
+        #[inline(always)]
+        unsafe fn st_shared_16(address: u32, values: &[Self]) {
+            // SAFETY: the caller's 16 bytes lie in this block's shared memory and are 16-byte aligned.
+            unsafe { core::arch::asm!(concat!("st.shared.v2.", $b, " [{0}], {{{1}, {2}}};"), in(reg32) address, in(reg64) values[0], in(reg64) values[1], options(nostack)) };
         }
         #[inline(always)]
         unsafe fn ld_global_nc_16(address: u64, out: &mut [Self]) {
@@ -230,6 +243,11 @@ mod host {
                     let mut bytes = [0; 16];
                     ops::read_shared(address, &mut bytes, Location::caller());
                     spread(&bytes, out, <$t>::from_le_bytes);
+                }
+                #[track_caller]
+                unsafe fn st_shared_16(address: u32, values: &[Self]) {
+                    let bytes: Vec<u8> = values[..16 / size_of::<$t>()].iter().flat_map(|value| value.to_le_bytes()).collect();
+                    ops::write_shared(address, &bytes, Location::caller());
                 }
                 #[track_caller]
                 unsafe fn ld_global_nc_16(address: u64, out: &mut [Self]) {

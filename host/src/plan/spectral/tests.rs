@@ -41,7 +41,7 @@ fn kernelbench_77(batch: usize) -> Problem {
 fn kernelbench_77_fits_in_128_mib() {
     let design = design(&kernelbench_77(16), PlanOptions::default()).unwrap();
     assert_eq!((design.images, design.cuts()), (16, 1));
-    assert!(matches!(design.transform, Transform::Volume { .. }));
+    assert!(matches!(design.transform, Transform::Volume(_)));
     assert_eq!((design.gram.blocks, design.gram.lines, design.gram.grid_lines), (10, 190, 41));
     assert!(design.gram.in_place);
     assert!(design.gram.holds_taps(&design.spectrum.grid()));
@@ -56,7 +56,20 @@ fn kernelbench_77_fits_in_128_mib() {
 #[test]
 fn x_is_transformed_in_shared_memory_where_it_fits() {
     let transform = |x| usual(x, 4, [3, 3, 3]).transform;
-    assert!(matches!(transform([2, 3, 16, 32, 32]), Transform::Volume { shared_bytes } if shared_bytes <= 232_448));
+    let volume = |x| match transform(x) {
+        Transform::Volume(volume) => volume,
+        other => panic!("{other:?}"),
+    };
+    // One large block a multiprocessor, three small ones, and several for one volume.
+    let whole = volume([2, 3, 16, 32, 32]);
+    assert!((whole.resident, whole.layout.groups) == (1, 1) && whole.layout.bytes <= 232_448, "{whole:?}");
+    let small = volume([50, 3, 8, 8, 8]);
+    assert!((small.resident, small.layout.groups) == (3, 1) && small.layout.bytes <= 232_448 / 3, "{small:?}");
+    let shared = volume([2, 3, 64, 64, 64]);
+    assert!(shared.resident == 1 && shared.layout.groups > 1, "{shared:?}");
+    let cut = usual([2, 3, 64, 64, 64], 4, [3, 3, 3]).cut(0);
+    assert_eq!(shared.blocks(&cut), 6 * shared.layout.groups);
+    assert_eq!(small.blocks(&usual([50, 3, 8, 8, 8], 4, [3, 3, 3]).cut(0)), 150);
     assert!(matches!(transform([2, 3, 4, 4, 300]), Transform::Axes { volumes: 6 }));
     // Scratch of 64 MiB holds one volume of this size, and of the next none.
     let large = usual([2, 1, 126, 126, 126], 4, [3, 3, 3]);
