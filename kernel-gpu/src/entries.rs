@@ -5,6 +5,7 @@ use cuda_std::launch::KernelSpec;
 use crate::conv_transpose_moments::device::*;
 use crate::conv_transpose_moments::*;
 use crate::pool_finish::device::*;
+use crate::volume_transform::VolumeTransform;
 use crate::{
     axis_resample, batch_norm_reduce, dft_axis, dft_store, gram_energy, half_resample, input_scales, line_gram,
     pool_finish, spectral_finish, tap_moments, tap_spectrum, volume_sums, volume_transform,
@@ -36,7 +37,7 @@ macro_rules! entry {
 }
 
 /// All kernels.
-pub const ENTRIES: [Entry; 29] = [
+pub const ENTRIES: [Entry; 30] = [
     entry!(FORM_F32_WIDE.spec, conv_transpose_moments_f32_wide, ConvTransposeMoments<f32>),
     entry!(FORM_F32_NARROW.spec, conv_transpose_moments_f32_narrow, ConvTransposeMoments<f32>),
     entry!(FORM_F32_STRICT_WIDE.spec, conv_transpose_moments_f32_strict_wide, ConvTransposeMoments<f32>),
@@ -52,8 +53,9 @@ pub const ENTRIES: [Entry; 29] = [
     entry!(batch_norm_reduce::SPEC, batch_norm_reduce::device::batch_norm_reduce, batch_norm_reduce::BatchNormReduce),
     entry!(pool_finish::SPEC_F32, pool_finish_f32, pool_finish::PoolFinish<f32>),
     entry!(pool_finish::SPEC_F64, pool_finish_f64, pool_finish::PoolFinish<f64>),
-    entry!(volume_transform::SPEC_12, volume_transform::device::volume_transform_12, volume_transform::VolumeTransform),
-    entry!(volume_transform::SPEC_4, volume_transform::device::volume_transform_4, volume_transform::VolumeTransform),
+    entry!(volume_transform::FORM_HELD_4.spec, volume_transform::device::volume_transform_held_4, VolumeTransform),
+    entry!(volume_transform::FORM_HELD_8.spec, volume_transform::device::volume_transform_held_8, VolumeTransform),
+    entry!(volume_transform::FORM_8.spec, volume_transform::device::volume_transform_8, VolumeTransform),
     entry!(tap_moments::SPEC, tap_moments::device::tap_moments, tap_moments::TapMoments),
     entry!(tap_spectrum::SPEC, tap_spectrum::device::tap_spectrum, tap_spectrum::TapSpectrum),
     entry!(gram_energy::SPEC, gram_energy::device::gram_energy, gram_energy::GramEnergy),

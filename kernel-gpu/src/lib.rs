@@ -48,6 +48,7 @@ pub mod tap_moments;
 pub mod tap_spectrum;
 pub mod tile;
 pub mod volume_layout;
+pub mod volume_outer;
 pub mod volume_products;
 pub mod volume_sums;
 pub mod volume_tables;

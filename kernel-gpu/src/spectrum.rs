@@ -26,6 +26,7 @@
 //! that it is nearly always the same for all images of a channel.
 
 use crate::conv_shape::ConvShape;
+use crate::opaque::opaque;
 
 /// `e[ci,b]` of a volume of zeros: it takes no part in the maximum.
 pub const EMPTY: i32 = -100_000;
@@ -45,6 +46,16 @@ pub struct Spectrum {
 }
 
 impl Spectrum {
+    /// The same, but [`opaque`](crate::opaque::opaque()): what follows from it is worked out where it is needed.
+    #[inline(always)]
+    pub fn opaque(&self) -> Self {
+        let ConvShape { batch, in_channels, out_channels, input, kernel } = self.shape;
+        let [batch, in_channels, out_channels] = [batch, in_channels, out_channels].map(opaque);
+        let shape =
+            ConvShape { batch, in_channels, out_channels, input: input.map(opaque), kernel: kernel.map(opaque) };
+        Self { shape, all_strict: opaque(self.all_strict) }
+    }
+
     /// N, the length of each axis' transform.
     #[inline(always)]
     pub const fn n(&self) -> [u32; 3] {

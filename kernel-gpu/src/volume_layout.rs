@@ -7,7 +7,6 @@
 //! boxes         (cos, sin) of each fo; of each fr; of each unit             f32: the spectrum of a box of ones, axis by axis
 //! sums          Σ x, then Σ |x|, of each warp                               f64
 //! planes        [f][C, S of f, then of N0/2 − f][element along half][quad]  16 bytes a quad of elements along pair: f16 high, low
-//! input         the volume as it lies in memory, if there is room
 //! ```
 //!
 //! Planes are padded to whole steps of 16 elements along both axes, with zeros that nobody overwrites.
@@ -56,16 +55,13 @@ pub struct VolumeLayout {
     pub sums: u32,
     /// The planes.
     pub volume: u32,
-    /// The input; 0: it is read from where it is.
-    pub input: u32,
     /// All of it.
     pub bytes: u32,
 }
 
 impl VolumeLayout {
-    /// The layout for blocks of so many warps, of at most `limit` bytes, of a tensor of so many bytes an element. None if the volume
-    /// does not fit.
-    pub const fn design(spectrum: &Spectrum, warps: u32, element: u32, limit: u32) -> Option<Self> {
+    /// The layout for blocks of so many warps, of at most `limit` bytes. None if the volume does not fit.
+    pub const fn design(spectrum: &Spectrum, warps: u32, limit: u32) -> Option<Self> {
         let (d, n) = (spectrum.shape.input, spectrum.n());
         if n[0] > MAX_EXTENT || n[1] > MAX_EXTENT || n[2] > MAX_EXTENT {
             return None;
@@ -98,17 +94,11 @@ impl VolumeLayout {
                 boxes: [boxes, box_half, box_pair],
                 sums,
                 volume,
-                input: 0,
                 bytes: 0,
             };
             let end = volume as u64 + layout.plane_bytes() as u64 * (planes * share) as u64;
             if end <= limit as u64 {
                 layout.bytes = end as u32;
-                let input = spectrum.shape.volume() * element as u64;
-                if groups == 1 && d[2].is_multiple_of(4) && input.is_multiple_of(16) && end + input <= limit as u64 {
-                    layout.input = end as u32;
-                    layout.bytes = (end + input) as u32;
-                }
                 return Some(layout);
             }
             groups += 1;
@@ -169,7 +159,7 @@ mod tests {
 
     fn design(input: [u32; 3], kernel: [u32; 3], limit: u32) -> Option<VolumeLayout> {
         let shape = ConvShape { batch: 2, in_channels: 3, out_channels: 4, input, kernel };
-        VolumeLayout::design(&Spectrum { shape, all_strict: 0 }, 12, 4, limit)
+        VolumeLayout::design(&Spectrum { shape, all_strict: 0 }, 8, limit)
     }
 
     #[test]
@@ -190,13 +180,12 @@ mod tests {
         let whole = design([16, 32, 32], [5, 5, 5], 227 << 10).unwrap();
         assert_eq!((whole.share, whole.groups, whole.planes), (6, 1, 4));
         assert_eq!((whole.steps, whole.tiles), ([2, 2], [3, 3]));
-        assert!(whole.input > 0 && whole.bytes <= 227 << 10);
+        // Two blocks of a multiprocessor.
+        assert!(whole.bytes <= 227 << 9);
         let shared = design([64, 64, 64], [5, 5, 5], 227 << 10).unwrap();
-        assert!(shared.groups > 1 && shared.input == 0 && shared.share * shared.groups > last(68));
+        assert!(shared.groups > 1 && shared.share * shared.groups > last(68));
         assert_eq!(design([16, 32, 32], [5, 5, 5], 20 << 10), None);
         assert_eq!(design([1, 1, 5000], [1, 1, 1], 227 << 10), None);
-        // Rows that are no whole quads are read where they are.
-        assert_eq!(design([4, 6, 6], [1, 3, 3], 227 << 10).unwrap().input, 0);
     }
 
     #[test]

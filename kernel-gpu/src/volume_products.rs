@@ -14,12 +14,15 @@
 //! **Accumulation.** Factors are two f16 (22 bits), products high·low + low·high + high·high, 16 elements each, summed by the tensor
 //! cores, which cut off instead of rounding: first product low and high parts apart, added at the end; second product one after the other.
 
+use crate::spectrum::Spectrum;
 use crate::volume_transform::VolumeTransform;
 
 /// The work of a block on one volume.
 pub struct Products<'a> {
     /// The launch.
     pub p: &'a VolumeTransform,
+    /// Its extents.
+    pub spectrum: Spectrum,
     /// The first f of the block.
     pub first: u32,
     /// The volume's mean as it was subtracted: times 2^−e.
@@ -40,7 +43,6 @@ pub mod device {
     use cuda_std::unroll;
 
     pub use super::Products;
-    use super::VolumeTransform;
     use crate::opaque::opaque;
     use crate::spectrum::div_rem;
     use crate::spectrum_store::device::{Components, coefficients, left, rounded};
@@ -69,7 +71,7 @@ pub mod device {
         /// As the kernel; the planes are behind a barrier.
         #[inline(always)]
         pub unsafe fn run(&self, warps: u32) {
-            let (layout, n) = (&self.p.layout, opaque(self.p.spectrum.n()[0]));
+            let (layout, n) = (&self.p.layout, self.spectrum.n()[0]);
             let mirrors = layout.planes / 2;
             let mut number = warp_index();
             while number < layout.products() {
@@ -96,6 +98,20 @@ pub mod device {
         /// Z of the planes of cosines, and of sines if there are two.
         #[inline(always)]
         unsafe fn product<const PLANES: usize>(&self, task: &Task) -> Sums<PLANES> {
+            let mut sums: Sums<PLANES> = [[[[0.0; 4]; 2]; HALF_TILES as usize]; PLANES];
+            unroll!(plane < PLANES, {
+                // SAFETY: the caller's promise.
+                sums[plane] = unsafe { self.plane(task, task.plane + plane as u32) };
+            });
+            if self.unboost != 1.0 {
+                sums = sums.map(|plane| plane.map(|tile| tile.map(|of| of.map(|sum| sum * self.unboost))));
+            }
+            sums
+        }
+
+        /// Z of one plane.
+        #[inline(always)]
+        unsafe fn plane(&self, task: &Task, plane: u32) -> [[[f32; 4]; 2]; HALF_TILES as usize] {
             let layout = &self.p.layout;
             let ([steps_half, steps_pair], lane) = (layout.steps, lane_index());
             let (g, q) = (lane / 4, lane % 4);
@@ -104,64 +120,53 @@ pub mod device {
             };
             let (of_pair, mut of_half) = (table(1, task.tile), table(0, task.half_tile));
             let half_stride = steps_half * (STEP_BYTES / 4);
-            let mut rows = layout.volume + task.plane * layout.plane_bytes() + g * layout.row_bytes();
+            let mut rows = layout.volume + plane * layout.plane_bytes() + g * layout.row_bytes();
             let turn = layout.turn(g);
-            let mut sums: Sums<PLANES> = [[[[0.0; 4]; 2]; HALF_TILES as usize]; PLANES];
+            let mut sums = [[[0f32; 4]; 2]; HALF_TILES as usize];
             let mut step = 0;
             while step < steps_half {
                 // Y of 16 h, in accumulators for low and for high parts.
-                let mut y = [[[[0f32; 4]; 2]; 2]; PLANES];
+                let mut y = [[[0f32; 4]; 2]; 2];
                 let mut k = 0;
-                while k < steps_pair {
-                    // SAFETY: a step of the table; rows and quads of the planes, padded to whole steps.
-                    unsafe {
-                        let [a, a_low] = fragments(of_pair.offset(k * (STEP_BYTES / 4)), lane);
-                        let quad = rows + ((4 * k + q) ^ turn) * QUAD_BYTES;
-                        unroll!(plane < PLANES, {
-                            let at = quad + plane as u32 * layout.plane_bytes();
-                            unroll!(n < 2, {
-                                let mut v = [0u32; 4];
-                                let row = Shared::<u32>::dynamic(at + 8 * n as u32 * layout.row_bytes());
-                                row.load_16(0, &mut v);
-                                let [v0, v1, low0, low1] = v;
-                                let [low, high] = &mut y[plane][n];
-                                *low = m16n8k16_f16(a_low, [v0, v1], *low);
-                                *high = m16n8k16_f16(a, [v0, v1], *high);
-                                *low = m16n8k16_f16(a, [low0, low1], *low);
-                            });
+                loop {
+                    let at = rows + ((4 * k + q) ^ turn) * QUAD_BYTES;
+                    let mut v = [[0u32; 4]; 2];
+                    // SAFETY: a step of the table, of which there is one at least; rows and quads of the plane, padded to whole steps.
+                    let [a, a_low] = unsafe {
+                        unroll!(n < 2, {
+                            let row = Shared::<u32>::dynamic(at + 8 * n as u32 * layout.row_bytes());
+                            row.load_16(0, &mut v[n]);
                         });
-                    }
+                        fragments(of_pair.offset(k * (STEP_BYTES / 4)), lane)
+                    };
+                    // One sum after the other, so that none waits for itself.
+                    unroll!(n < 2, { y[n][0] = m16n8k16_f16(a_low, [v[n][0], v[n][1]], y[n][0]) });
+                    unroll!(n < 2, { y[n][1] = m16n8k16_f16(a, [v[n][0], v[n][1]], y[n][1]) });
+                    unroll!(n < 2, { y[n][0] = m16n8k16_f16(a, [v[n][2], v[n][3]], y[n][0]) });
                     k += 1;
+                    if k >= steps_pair {
+                        break;
+                    }
                 }
                 // Its cosines and sines as factors: of each, elements h = 2q, 2q + 1 and 8 further on.
-                let mut factors = [[[[0u32; 2]; 2]; 2]; PLANES];
-                unroll!(plane < PLANES, {
-                    unroll!(n < 2, {
-                        let [low, high] = y[plane][n];
-                        unroll!(s < 2, {
-                            let values = (high[2 * s] + low[2 * s], high[2 * s + 1] + low[2 * s + 1]);
-                            (factors[plane][s][0][n], factors[plane][s][1][n]) = split(values.0, values.1);
-                        });
+                let mut factors = [[[0u32; 2]; 2]; 2];
+                unroll!(n < 2, {
+                    let [low, high] = y[n];
+                    unroll!(s < 2, {
+                        let values = (high[2 * s] + low[2 * s], high[2 * s + 1] + low[2 * s + 1]);
+                        (factors[s][0][n], factors[s][1][n]) = split(values.0, values.1);
                     });
                 });
                 unroll!(t < 3, {
                     // SAFETY: a step of the table.
                     let [a, a_low] = unsafe { fragments(of_half.offset(t as u32 * half_stride), lane) };
-                    unroll!(plane < PLANES, {
-                        unroll!(s < 2, {
-                            let [high, low] = factors[plane][s];
-                            let sum = m16n8k16_f16(a_low, high, sums[plane][t][s]);
-                            let sum = m16n8k16_f16(a, low, sum);
-                            sums[plane][t][s] = m16n8k16_f16(a, high, sum);
-                        });
-                    });
+                    unroll!(s < 2, { sums[t][s] = m16n8k16_f16(a_low, factors[s][0], sums[t][s]) });
+                    unroll!(s < 2, { sums[t][s] = m16n8k16_f16(a, factors[s][1], sums[t][s]) });
+                    unroll!(s < 2, { sums[t][s] = m16n8k16_f16(a, factors[s][0], sums[t][s]) });
                 });
                 of_half = of_half.offset(STEP_BYTES / 4);
                 rows += STEP * layout.row_bytes();
                 step += 1;
-            }
-            if self.unboost != 1.0 {
-                sums = sums.map(|plane| plane.map(|tile| tile.map(|of| of.map(|sum| sum * self.unboost))));
             }
             sums
         }
@@ -169,7 +174,7 @@ pub mod device {
         /// Stores a lane's two units, in the lines (±fo, fr) of each tile.
         #[inline(always)]
         unsafe fn store<const PLANES: usize>(&self, task: &Task, sums: &Sums<PLANES>) {
-            let (layout, s) = (&self.p.layout, &self.p.spectrum);
+            let (layout, s) = (&self.p.layout, &self.spectrum);
             let lane = opaque(lane_index());
             let (g, q) = (lane / 4, lane % 4);
             let (n0, unit) = (s.n()[0], TILE * task.tile + 2 * q);
@@ -191,6 +196,9 @@ pub mod device {
             let stride = (TILE * n0) as u64 * s.line_words();
             unroll!(t < 3, {
                 let fr = first + TILE * t as u32;
+                if t > 0 {
+                    lines = lines.map(|line| line.offset(stride));
+                }
                 if fr < s.half() {
                     // SAFETY: the box of this fr.
                     let half = unsafe { boxes(1, fr).load(0) };
@@ -205,7 +213,7 @@ pub mod device {
                             components[e][3][plane] = sine[2 + e];
                         });
                     });
-                    let units = Units { p: self.p, unit, row, fr, starts: task.tile == 0 };
+                    let units = Units { products: self, unit, row, fr, starts: task.tile == 0 };
                     // SAFETY: the caller's promise: these units of the lines are this lane's.
                     unsafe {
                         units.store(task.fo, lines[0], &components, 1.0);
@@ -214,16 +222,13 @@ pub mod device {
                         }
                     }
                 }
-                if t < 2 {
-                    lines = lines.map(|line| line.offset(stride));
-                }
             });
         }
     }
 
     /// Two neighbouring units of a row, from `unit` on, in the lines of an fr.
     struct Units<'a> {
-        p: &'a VolumeTransform,
+        products: &'a Products<'a>,
         unit: u32,
         row: u32,
         fr: u32,
@@ -238,7 +243,7 @@ pub mod device {
         /// They are this thread's, and lie at `at`, on a 16-byte boundary.
         #[inline(always)]
         unsafe fn store(&self, fo: u32, at: GlobalMut<u32>, components: &[Components; 2], sign: f32) {
-            let (s, fr) = (&self.p.spectrum, self.fr);
+            let (s, fr) = (&self.products.spectrum, self.fr);
             let strict = s.all_strict != 0 || fo == 0 || fr == 0;
             let values = [coefficients(&components[0], sign), coefficients(&components[1], sign)];
             let mut words =
@@ -261,7 +266,7 @@ pub mod device {
                     low = [if fo | fr == 0 { 0 } else { low[0] }, 0, low[2], 0];
                 }
                 // SAFETY: the caller's promise: the strict line's words, as the line's.
-                unsafe { self.p.low.store_array(s.place(index, self.row, 2 * self.unit), low) };
+                unsafe { self.products.p.low.store_array(s.place(index, self.row, 2 * self.unit), low) };
             }
             // SAFETY: the caller's promise.
             unsafe { at.store_array(0, words) };

@@ -49,8 +49,6 @@ fn kernels() -> Vec<Launched> {
         launched::<PoolFinish<f64>>(pool_finish::SPEC_F64),
         launched::<TapMoments>(tap_moments::SPEC),
         launched::<TapSpectrum>(tap_spectrum::SPEC),
-        launched::<VolumeTransform>(volume_transform::SPEC_12),
-        launched::<VolumeTransform>(volume_transform::SPEC_4),
         launched::<VolumeSums>(volume_sums::SPEC),
         launched::<DftAxis>(dft_axis::SPEC),
         launched::<DftStore>(dft_store::SPEC),
@@ -66,6 +64,7 @@ fn kernels() -> Vec<Launched> {
         true => launched::<ConvTransposeMoments<f64>>(form.spec),
         false => launched::<ConvTransposeMoments<f32>>(form.spec),
     }));
+    kernels.extend(volume_transform::FORMS.map(|form| launched::<VolumeTransform>(form.spec)));
     kernels.sort_by_key(|kernel| kernel.spec.name);
     kernels
 }

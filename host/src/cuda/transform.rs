@@ -53,7 +53,7 @@ impl InputTransform {
         let (kernels, shared) = (device.kernels(), device.facts().shared_memory);
         let way = match design.transform {
             Transform::Sums => Way::Sums(kernels.find(sums::SPEC, shared, bound)?),
-            Transform::Volume(volume) => Way::Volume(kernels.find(volume.spec(), shared, bound)?),
+            Transform::Volume(volume) => Way::Volume(kernels.find(volume.form.spec, shared, bound)?),
             _ => {
                 let array =
                     |len: u64| DeviceArray::new(WORKSPACE, usize::try_from(len).unwrap_or(usize::MAX), device, bound);

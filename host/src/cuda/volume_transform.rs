@@ -10,7 +10,7 @@ use super::stream::RawStream;
 /// The stage's name in measurements.
 pub(super) const STAGE: &str = "volume_transform";
 
-/// Puts the kernel on `stream`, with so many blocks. An input that does not begin on 16 bytes is read where it is.
+/// Puts the kernel on `stream`, with so many blocks.
 ///
 /// # Safety
 /// Each pointer of `parameters` holds what its field says; nothing else uses the outputs until the stream has passed this
@@ -22,12 +22,7 @@ pub(super) unsafe fn launch(
     stream: RawStream,
     bound: &Bound<'_>,
 ) -> Result<(), CudaError> {
-    let mut parameters = *parameters;
-    if !parameters.input.address().is_multiple_of(16) {
-        parameters.layout.input = 0;
-    }
     let shared = parameters.layout.bytes;
-    // SAFETY: the caller's promise; volumes that have a place for the input are multiples of 16 bytes, so all begin where the first
-    // does.
-    unsafe { kernel.launch_with("launching volume_transform", blocks, shared, &parameters, stream, bound) }
+    // SAFETY: the caller's promise.
+    unsafe { kernel.launch_with("launching volume_transform", blocks, shared, parameters, stream, bound) }
 }

@@ -194,7 +194,7 @@ fn eligible(
         let design = CudaSpectral {
             spectrum: *spectrum,
             dtype,
-            transform: if energies { Transform::design(&cut, dtype, facts) } else { Transform::Sums },
+            transform: if energies { Transform::design(&cut, facts) } else { Transform::Sums },
             images,
             gram: GramCuts::design(&cut, shape.batch % images, facts),
             energies,

@@ -1,13 +1,11 @@
 //! How x is transformed: in shared memory, volume by volume, or axis by axis through global memory.
 
-use cuda_std::launch::KernelSpec;
 use kernel_gpu::dft_axis;
 use kernel_gpu::spectrum::Spectrum;
 use kernel_gpu::volume_layout::VolumeLayout;
-use kernel_gpu::volume_transform::{SPEC_4, SPEC_12};
+use kernel_gpu::volume_transform::{FORMS, Form};
 
 use super::DeviceFacts;
-use crate::element::DType;
 
 /// Bytes of scratch of the passes that go axis by axis: some volumes at a time, at least one.
 const SCRATCH_BYTES: u64 = 64 << 20;
@@ -29,28 +27,26 @@ pub enum Transform {
 /// How volumes are transformed in shared memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VolumeTransform {
-    /// Where things lie in it.
+    /// The form of the kernel.
+    pub form: Form,
+    /// Where things lie in shared memory.
     pub layout: VolumeLayout,
-    /// Blocks that a multiprocessor has at a time: of 12 warps one, of 4 warps three.
+    /// Blocks that a multiprocessor has at a time.
     pub resident: u32,
-    /// Multiprocessors.
     multiprocessors: u32,
 }
 
 impl VolumeTransform {
-    /// Three small blocks a multiprocessor where they fit: while one waits, others compute.
-    fn design(cut: &Spectrum, dtype: DType, facts: &DeviceFacts) -> Option<Self> {
-        let (element, limit) = (dtype.bytes() as u32, facts.shared_memory);
-        let layout = |spec: KernelSpec, limit| VolumeLayout::design(cut, spec.threads / 32, element, limit);
-        let small = layout(SPEC_4, limit / SPEC_4.min_blocks);
-        let small = small.filter(|layout| layout.groups == 1).map(|layout| (layout, SPEC_4.min_blocks));
-        let (layout, resident) = small.or_else(|| Some((layout(SPEC_12, limit)?, SPEC_12.min_blocks)))?;
-        Some(Self { layout, resident, multiprocessors: facts.multiprocessors.max(1) })
-    }
-
-    /// The form of the kernel.
-    pub fn spec(&self) -> KernelSpec {
-        if self.resident == SPEC_4.min_blocks { SPEC_4 } else { SPEC_12 }
+    /// The smallest blocks that hold a volume; where none does, as few as possible share it.
+    fn design(cut: &Spectrum, facts: &DeviceFacts) -> Option<Self> {
+        let of = |form: Form, resident: u32| {
+            let layout = VolumeLayout::design(cut, form.warps(), facts.shared_memory / resident)?;
+            Some(Self { form, layout, resident, multiprocessors: facts.multiprocessors.max(1) })
+        };
+        let fitting = FORMS.into_iter().filter(|form| form.takes(cut.shape.input));
+        let whole = fitting.clone().filter_map(|form| of(form, form.spec.min_blocks));
+        let mut shared = fitting.rev().flat_map(|form| [of(form, form.spec.min_blocks), of(form, 1)]).flatten();
+        whole.filter(|way| way.layout.groups == 1).next().or_else(|| shared.next())
     }
 
     /// Blocks for the volumes of a cut: all at once, each with its share of them.
@@ -62,8 +58,8 @@ impl VolumeTransform {
 
 impl Transform {
     /// The way for the volumes of a cut.
-    pub(super) fn design(cut: &Spectrum, dtype: DType, facts: &DeviceFacts) -> Transform {
-        if let Some(volume) = VolumeTransform::design(cut, dtype, facts) {
+    pub(super) fn design(cut: &Spectrum, facts: &DeviceFacts) -> Transform {
+        if let Some(volume) = VolumeTransform::design(cut, facts) {
             return Transform::Volume(volume);
         }
         let rows = cut.rows().max(1);

@@ -4,11 +4,11 @@ use cuda_std::launch::KernelSpec;
 use cuda_std::simt::{Grid, Memory, Schedule};
 use kernel_gpu::dft_axis::{self, AxisExtents, DftAxis};
 use kernel_gpu::dft_store::{self, DftStore};
-use kernel_gpu::element::ElementType;
 use kernel_gpu::entries;
 use kernel_gpu::volume_layout::VolumeLayout;
+use kernel_gpu::volume_outer::HELD;
 use kernel_gpu::volume_sums::{self, VolumeSums};
-use kernel_gpu::volume_transform::{SPEC_4, SPEC_12, VolumeTransform};
+use kernel_gpu::volume_transform::{Form, VolumeTransform};
 
 use crate::case::Case;
 use crate::tensors::tensor;
@@ -37,42 +37,34 @@ const NAN: u32 = 0x7fff_7fff;
 
 /// How [`volume_transform`] is launched.
 #[derive(Clone, Copy, Debug)]
-pub struct Form {
-    pub spec: KernelSpec,
+pub struct Launch {
+    pub form: Form,
     /// Bytes of shared memory a block may have.
     pub limit: u32,
-    /// Whether x has a place in it, if there is room.
-    pub copies: bool,
+    /// x begins so many elements into its buffer.
+    pub skipped: usize,
 }
 
-/// Blocks of 12 warps, with all the memory that an H100 has.
-pub const LARGE: Form = Form { spec: SPEC_12, limit: 227 << 10, copies: true };
-/// Blocks of four warps.
-pub const SMALL: Form = Form { spec: SPEC_4, ..LARGE };
+/// In that form, with all the memory that an H100 has.
+pub const fn with(form: Form) -> Launch {
+    Launch { form, limit: 227 << 10, skipped: 0 }
+}
 
 /// `volume_transform` in that form.
-pub fn volume_transform(form: Form) -> impl Fn(&Case, Schedule) -> Stored {
-    move |case, schedule| volume_transform_of(form, case, schedule, &case.input())
-}
-
-/// Where things lie in shared memory for the case, in that form.
-pub fn layout(form: Form, case: &Case) -> VolumeLayout {
-    let bytes = if case.element == ElementType::F32 { 4 } else { 2 };
-    let layout = VolumeLayout::design(&case.spectrum, form.spec.threads / 32, bytes, form.limit);
-    let mut layout = layout.unwrap_or_else(|| panic!("{case:?} does not fit"));
-    if !form.copies {
-        layout.input = 0;
-    }
-    layout
+pub fn volume_transform(launch: Launch) -> impl Fn(&Case, Schedule) -> Stored {
+    move |case, schedule| volume_transform_of(launch, case, schedule, &case.input())
 }
 
 /// [`volume_transform`] of these values.
-pub fn volume_transform_of(form: Form, case: &Case, schedule: Schedule, x: &[f32]) -> Stored {
+pub fn volume_transform_of(launch: Launch, case: &Case, schedule: Schedule, x: &[f32]) -> Stored {
     let s = case.spectrum;
-    let layout = layout(form, case);
+    assert!(!launch.form.holds || s.shape.input[0] <= 2 * HELD, "{case:?}");
+    let layout = VolumeLayout::design(&s, launch.form.warps(), launch.limit);
+    let layout = layout.unwrap_or_else(|| panic!("{case:?} does not fit"));
+    let x = [&vec![f32::NAN; launch.skipped][..], x].concat();
     let (row, rows) = (s.slots() as usize, s.rows() as usize);
     let mut memory = Memory::new();
-    let input = tensor(&mut memory, "input", x, case.element);
+    let input = tensor(&mut memory, "input", &x, case.element).offset(launch.skipped as u64);
     let twiddles = memory.buffer("twiddles", &case.twiddles());
     let high = memory.buffer("high", &vec![NAN; s.lines() as usize * rows * row]);
     let low = memory.buffer("low", &vec![NAN; s.strict_lines() as usize * rows * row]);
@@ -89,7 +81,7 @@ pub fn volume_transform_of(form: Form, case: &Case, schedule: Schedule, x: &[f32
         layout,
         inverse: 1.0 / s.shape.volume() as f64,
     };
-    let spec = KernelSpec { shared_bytes: layout.bytes, ..form.spec };
+    let spec = KernelSpec { shared_bytes: layout.bytes, ..launch.form.spec };
     let blocks = s.rows().min(case.blocks) * layout.groups;
     grid(spec, blocks, schedule, case, &memory, &parameters);
     Stored {

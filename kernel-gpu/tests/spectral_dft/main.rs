@@ -8,7 +8,9 @@ mod reference;
 mod tensors;
 
 use case::Case;
-use launch::{Form, LARGE, SMALL, volume_transform};
+use kernel_gpu::volume_layout::VolumeLayout;
+use kernel_gpu::volume_transform::{FORM_8, FORM_HELD_4, FORM_HELD_8};
+use launch::{Launch, volume_transform, with};
 
 /// Lengths N of every kind along every axis: 4 divides N, 2 does, odd, prime, 1; D even and odd, D = N.
 fn lengths() -> Vec<Case> {
@@ -31,9 +33,10 @@ fn lengths() -> Vec<Case> {
 #[test]
 fn every_kind_of_length() {
     for case in lengths() {
-        check::check(&case, volume_transform(LARGE));
+        check::check(&case, volume_transform(with(FORM_HELD_8)));
         check::check(&case, launch::axis_path(4));
-        check::check(&case.clone().all_strict(), volume_transform(SMALL));
+        check::check(&case.clone().all_strict(), volume_transform(with(FORM_HELD_4)));
+        check::check(&case, volume_transform(with(FORM_8)));
         check::check(&case.all_strict(), launch::axis_path(100));
     }
 }
@@ -44,19 +47,20 @@ fn sixteen_bits() {
     for element in tensors::NARROW {
         for case in lengths().into_iter().step_by(2) {
             let case = Case { element, ..case };
-            check::check(&case, volume_transform(LARGE));
+            check::check(&case, volume_transform(with(FORM_HELD_8)));
             check::check(&case, launch::axis_path(4));
         }
-        // With and without a copy in shared memory.
-        let copied = Case { element, ..Case::new([4, 6, 8], [1, 3, 3]) };
-        assert!(launch::layout(SMALL, &copied).input > 0);
-        check::check(&copied, volume_transform(SMALL));
-        check::check(&copied, volume_transform(Form { copies: false, ..SMALL }));
+        // Quads at once, and element by element where x begins between their boundaries.
+        let quads = Case { element, ..Case::new([4, 6, 8], [1, 3, 3]) };
+        for skipped in [0, 1] {
+            check::check(&quads, volume_transform(Launch { skipped, ..with(FORM_HELD_4) }));
+            check::check(&quads, volume_transform(Launch { skipped, ..with(FORM_8) }));
+        }
         let long = Case::new([3, 70, 5], [1, 4, 2]).single();
         check::check(&Case { element, ..long }, launch::axis_path(1));
         let large = Case::new([4, 6, 6], [1, 3, 3]).values(100.0, 60_000.0);
         check::check(&Case { element, ..large.clone() }, launch::axis_path(3));
-        check::check(&Case { element, ..large }, volume_transform(SMALL));
+        check::check(&Case { element, ..large }, volume_transform(with(FORM_HELD_4)));
     }
 }
 
@@ -64,7 +68,7 @@ fn sixteen_bits() {
 fn zeros_small_and_large_values() {
     for (low, high) in [(0.0, 0.0), (1e-30, 1e-30), (-1e30, 1e30), (100.0, 100.001), (1e-42, 1e-41)] {
         let case = Case::new([4, 6, 6], [1, 3, 3]).values(low, high);
-        check::check(&case, volume_transform(SMALL));
+        check::check(&case, volume_transform(with(FORM_HELD_4)));
         check::check(&case, launch::axis_path(3));
     }
 }
@@ -75,7 +79,7 @@ fn a_value_that_is_not_finite_reaches_every_coefficient() {
         let case = Case::new([2, 3, 4], [3, 2, 1]);
         let mut x = case.input();
         x[5] = value;
-        let stored = launch::volume_transform_of(SMALL, &case, cuda_std::simt::Schedule::InOrder, &x);
+        let stored = launch::volume_transform_of(with(FORM_HELD_4), &case, cuda_std::simt::Schedule::InOrder, &x);
         let s = case.spectrum;
         assert!(!stored.sum[0].is_finite() && stored.sum[1].is_finite());
         for line in 1..s.lines() as usize {
@@ -85,19 +89,32 @@ fn a_value_that_is_not_finite_reaches_every_coefficient() {
     }
 }
 
-/// Many products a warp, several steps along each axis, and a block that goes through three volumes.
+/// Many products a warp, several steps along each axis.
 #[test]
 fn larger_volumes() {
-    for (input, kernel) in
-        [([16, 32, 32], [5, 5, 5]), ([8, 16, 18], [3, 3, 3]), ([18, 9, 35], [3, 4, 2]), ([35, 5, 62], [2, 3, 7])]
-    {
-        check::check(&Case::new(input, kernel).single(), volume_transform(LARGE));
+    let cases = [
+        ([16, 32, 32], [5, 5, 5], FORM_HELD_8),
+        ([16, 9, 35], [3, 3, 3], FORM_HELD_4),
+        ([18, 9, 35], [3, 4, 2], FORM_8),
+        ([35, 5, 62], [2, 3, 7], FORM_8),
+    ];
+    for (input, kernel, form) in cases {
+        check::check(&Case::new(input, kernel).single(), volume_transform(with(form)));
     }
-    for form in [LARGE, SMALL, Form { copies: false, ..LARGE }] {
-        let case = Case::new([5, 18, 20], [2, 3, 3]);
-        assert_eq!(launch::layout(form, &case).input > 0, form.copies);
-        check::check(&case, volume_transform(form));
+}
+
+/// Held columns of every length, and a block that goes through three volumes.
+#[test]
+fn columns_of_every_length() {
+    for length in 1..=16 {
+        check::check(&Case::new([length, 2, 4], [3, 1, 1]), volume_transform(with(FORM_HELD_4)));
     }
+    for skipped in [0, 3] {
+        for form in [FORM_HELD_4, FORM_HELD_8, FORM_8] {
+            check::check(&Case::new([5, 18, 20], [2, 3, 3]), volume_transform(Launch { skipped, ..with(form) }));
+        }
+    }
+    assert!(FORM_HELD_4.takes([16, 16, 33]) && !FORM_HELD_8.takes([17, 1, 1]) && FORM_8.takes([17, 1, 1]));
 }
 
 /// Several blocks a volume, each with some of the frequencies along outer.
@@ -105,14 +122,13 @@ fn larger_volumes() {
 fn shared_volumes() {
     for (input, groups) in [([12, 18, 20], 2), ([11, 18, 20], 3), ([1, 33, 20], 1)] {
         let case = Case::new(input, [5, 3, 3]);
-        let form = (40..227)
-            .map(|kib| Form { limit: kib << 10, ..SMALL })
-            .find(|&form| {
-                let layout = kernel_gpu::volume_layout::VolumeLayout::design(&case.spectrum, 4, 4, form.limit);
+        for form in [FORM_HELD_8, FORM_8] {
+            let limit = (40..227).map(|kib| kib << 10).find(|&limit| {
+                let layout = VolumeLayout::design(&case.spectrum, form.warps(), limit);
                 layout.is_some_and(|layout| layout.groups == groups)
-            })
-            .expect("such a limit");
-        check::check(&case, volume_transform(form));
+            });
+            check::check(&case, volume_transform(Launch { limit: limit.expect("such a limit"), ..with(form) }));
+        }
     }
 }
 

@@ -100,6 +100,12 @@ impl<T: crate::Word> Shared<T> {
         unsafe { T::ld_shared_16(self.offset(index).address, out) }
     }
 
+    /// The same memory as an array of words of another size.
+    #[inline(always)]
+    pub fn cast<U: crate::Word>(self) -> Shared<U> {
+        Shared { address: self.address, _holds: PhantomData }
+    }
+
     /// Writes 16 bytes from `index` on: the head of `values`.
     ///
     /// # Safety

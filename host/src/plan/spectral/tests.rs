@@ -1,6 +1,7 @@
 use super::*;
 use crate::plan::{Algorithm, AlgorithmChoice, Backend, CudaRecipe};
 use crate::problem::{KernelShape, Mode, Shape5};
+use kernel_gpu::volume_transform::{FORM_8, FORM_HELD_4, FORM_HELD_8};
 
 fn facts() -> DeviceFacts {
     DeviceFacts {
@@ -60,13 +61,16 @@ fn x_is_transformed_in_shared_memory_where_it_fits() {
         Transform::Volume(volume) => volume,
         other => panic!("{other:?}"),
     };
-    // One large block a multiprocessor, three small ones, and several for one volume.
+    // Two blocks a multiprocessor, four small ones, and several for one volume.
     let whole = volume([2, 3, 16, 32, 32]);
-    assert!((whole.resident, whole.layout.groups) == (1, 1) && whole.layout.bytes <= 232_448, "{whole:?}");
+    assert_eq!((whole.form, whole.resident, whole.layout.groups), (FORM_HELD_8, 2, 1));
+    assert!(whole.layout.bytes <= 232_448 / 2, "{whole:?}");
     let small = volume([50, 3, 8, 8, 8]);
-    assert!((small.resident, small.layout.groups) == (3, 1) && small.layout.bytes <= 232_448 / 3, "{small:?}");
+    assert_eq!((small.form, small.resident, small.layout.groups), (FORM_HELD_4, 4, 1));
+    let flat = volume([50, 3, 1, 64, 64]);
+    assert_eq!((flat.form, flat.layout.groups), (FORM_8, 1));
     let shared = volume([2, 3, 64, 64, 64]);
-    assert!(shared.resident == 1 && shared.layout.groups > 1, "{shared:?}");
+    assert!(shared.form == FORM_8 && shared.layout.groups > 1, "{shared:?}");
     let cut = usual([2, 3, 64, 64, 64], 4, [3, 3, 3]).cut(0);
     assert_eq!(shared.blocks(&cut), 6 * shared.layout.groups);
     assert_eq!(small.blocks(&usual([50, 3, 8, 8, 8], 4, [3, 3, 3]).cut(0)), 150);
