@@ -45,6 +45,9 @@ pub mod device {
     use crate::volume_tables::device::split;
     use crate::volume_transform::VolumeTransform;
 
+    /// Bytes of a cache line.
+    const LINE_BYTES: u64 = 128;
+
     /// Four neighbours along pair.
     type Quad = [f32; 4];
 
@@ -139,6 +142,18 @@ pub mod device {
             let bytes = if x.is_narrow() { 8 } else { 16 };
             let whole = p.spectrum.shape.input[2].is_multiple_of(4) && x.address().is_multiple_of(bytes);
             Self { spectrum: p.spectrum.opaque(), layout: p.layout, x, first, whole }
+        }
+
+        /// Asks for this thread's part of the volume to be brought to L2.
+        #[inline(always)]
+        pub fn prefetch(&self, threads: u32) {
+            let bytes = self.spectrum.shape.volume() * if self.x.is_narrow() { 2 } else { 4 };
+            let lines = Global::<u32>::from_address(self.x.address());
+            let mut at = thread_idx_x() as u64 * LINE_BYTES;
+            while at < bytes {
+                lines.prefetch(at / 4);
+                at += threads as u64 * LINE_BYTES;
+            }
         }
 
         /// How many columns there are.

@@ -19,7 +19,7 @@
 //! numbers, added back in f32 times it: what is left for the two f16 is what varies.
 //!
 //! **Data flow.** A block goes through volumes; two or more blocks share a multiprocessor, so that one computes while another waits
-//! for memory. A thread reads a column (a quad along pair, all along outer), which it holds in registers while Σx
+//! for memory; meanwhile the next volume is asked for. A thread reads a column (a quad along pair, all along outer), which it holds in registers while Σx
 //! and Σ|x| are made; then there is a barrier, the sums along outer, a barrier, and the products. Volumes of more columns than
 //! threads, or of longer ones, are read once for Σx and Σ|x| and again for the sums. Where one block cannot hold a
 //! volume's planes, several take a share of the f each and read all of x.
@@ -184,10 +184,14 @@ pub mod device {
                     level
                 };
                 sync_threads(); // the planes are complete, and the totals read
+                let next = volume + div(grid_dim_x(), p.layout.groups);
+                if next < p.spectrum.rows() {
+                    Outer::new(p, next, first).prefetch(threads);
+                }
                 let unboost = 1.0 / level.boost;
                 Products { p, spectrum: p.spectrum.opaque(), first, mean: level.mean, unboost, volume }
                     .run(WARPS as u32);
-                volume += div(grid_dim_x(), p.layout.groups);
+                volume = next;
             }
         }
     }

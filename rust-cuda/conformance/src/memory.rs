@@ -49,6 +49,7 @@ pub unsafe fn global_words(p: Conformance) {
         signed.store(6, input_as::<i64>(&p).load(at / 2 + 6));
         p.output.store(at + 14, p.output.load(at + 8));
         p.output.store(at + 15, p.output.load(at + 9));
+        p.input.prefetch(at + 16);
         // Words 16 to 39: 16 bytes at a time, loaded and stored.
         p.output.store_array(at + 16, p.input.load_array::<8>(at + 16));
         let singles = GlobalMut::<f32>::from_address(p.output.address());

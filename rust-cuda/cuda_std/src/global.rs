@@ -103,6 +103,21 @@ impl<T: crate::Word> Global<T> {
     }
 }
 
+impl<T: Scalar> Global<T> {
+    /// Asks for the cache line of element `index` to be brought to L2 (PTX ISA, "prefetch"): no more than a hint, which the
+    /// executor passes over.
+    #[inline(always)]
+    pub fn prefetch(self, index: u64) {
+        #[cfg(target_arch = "nvptx64")]
+        // SAFETY: a hint: it changes no memory, and faults nowhere.
+        unsafe {
+            core::arch::asm!("prefetch.global.L2 [{0}];", in(reg64) self.at(index), options(nostack, readonly))
+        };
+        #[cfg(not(target_arch = "nvptx64"))]
+        let _ = self.at(index);
+    }
+}
+
 impl<T: crate::Word> GlobalMut<T> {
     /// Element `index`.
     ///
