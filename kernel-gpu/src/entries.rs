@@ -7,7 +7,7 @@ use crate::conv_transpose_moments::*;
 use crate::pool_finish::device::*;
 use crate::volume_transform::VolumeTransform;
 use crate::{
-    axis_resample, batch_norm_reduce, dft_axis, dft_store, gram_energy, half_resample, input_scales, line_gram,
+    batch_norm_reduce, dft_axis, dft_store, gram_energy, grid_resample, input_scales, line_gram, pair_resample,
     pool_finish, spectral_finish, tap_moments, tap_spectrum, volume_sums, volume_transform,
 };
 
@@ -63,8 +63,8 @@ pub const ENTRIES: [Entry; 30] = [
     entry!(input_scales::SPEC, input_scales::device::input_scales, input_scales::InputScales),
     entry!(line_gram::SPEC_2, line_gram::device::line_gram_2, line_gram::LineGram),
     entry!(line_gram::SPEC_4, line_gram::device::line_gram_4, line_gram::LineGram),
-    entry!(axis_resample::SPEC, axis_resample::device::axis_resample, axis_resample::AxisResample),
-    entry!(half_resample::SPEC, half_resample::device::half_resample, half_resample::HalfResample),
+    entry!(grid_resample::SPEC, grid_resample::device::grid_resample, grid_resample::GridResample),
+    entry!(pair_resample::SPEC, pair_resample::device::pair_resample, pair_resample::PairResample),
     entry!(volume_sums::SPEC, volume_sums::device::volume_sums, volume_sums::VolumeSums),
     entry!(dft_axis::SPEC, dft_axis::device::dft_axis, dft_axis::DftAxis),
     entry!(dft_store::SPEC, dft_store::device::dft_store, dft_store::DftStore),

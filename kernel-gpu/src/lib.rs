@@ -5,7 +5,7 @@
 //!                         ──batch_norm_reduce───────▶ mean, M2 a (b, c)                           Chan's merge over the slices
 //!                         ──pool_finish─────────────▶ output (B, Cout), batch and running statistics
 //!
-//! spectral  input ──volume_transform──▶ X, Σx    X ──line_gram, axis_resample, half_resample, axis_resample──▶ Ĝ    scales: input_scales
+//! spectral  input ──volume_transform──▶ X, Σx    X ──line_gram, grid_resample, pair_resample──▶ Ĝ    scales: input_scales
 //!           kernel ──tap_moments──▶ Σw      kernel ──tap_spectrum──▶ W
 //!           Ĝ, W ──gram_energy──▶ Σ|Z|² a c
 //!           Σx, Σw, Σ|Z|² ──spectral_finish──▶ output (B, Cout), batch and running statistics
@@ -21,7 +21,6 @@
 #![no_std]
 #![cfg_attr(target_arch = "nvptx64", feature(abi_ptx, asm_experimental_arch))]
 
-pub mod axis_resample;
 pub mod batch_norm_reduce;
 pub mod conv_shape;
 pub mod conv_transpose_moments;
@@ -32,14 +31,14 @@ pub mod element;
 pub mod entries;
 pub mod gram_energy;
 pub mod gram_grid;
-pub mod half_resample;
+pub mod grid_resample;
 pub mod input_scales;
 pub mod line_gram;
 pub mod line_gram_stage;
 pub mod moments;
 pub mod opaque;
+pub mod pair_resample;
 pub mod pool_finish;
-pub(crate) mod resample_factors;
 pub mod spectral_finish;
 pub mod spectrum;
 pub mod spectrum_store;

@@ -7,15 +7,15 @@ use std::collections::BTreeSet;
 
 use cuda_builder::{Manifest, ptx};
 use cuda_std::launch::KernelSpec;
-use kernel_gpu::axis_resample::{self, AxisResample};
 use kernel_gpu::batch_norm_reduce::{self, BatchNormReduce};
 use kernel_gpu::conv_transpose_moments::{self as conv, ConvTransposeMoments};
 use kernel_gpu::dft_axis::{self, DftAxis};
 use kernel_gpu::dft_store::{self, DftStore};
 use kernel_gpu::gram_energy::{self, GramEnergy};
-use kernel_gpu::half_resample::{self, HalfResample};
+use kernel_gpu::grid_resample::{self, GridResample};
 use kernel_gpu::input_scales::{self, InputScales};
 use kernel_gpu::line_gram::{self, LineGram};
+use kernel_gpu::pair_resample::{self, PairResample};
 use kernel_gpu::pool_finish::{self, PoolFinish};
 use kernel_gpu::spectral_finish::{self, SpectralFinish};
 use kernel_gpu::tap_moments::{self, TapMoments};
@@ -55,8 +55,8 @@ fn kernels() -> Vec<Launched> {
         launched::<InputScales>(input_scales::SPEC),
         launched::<LineGram>(line_gram::SPEC_2),
         launched::<LineGram>(line_gram::SPEC_4),
-        launched::<AxisResample>(axis_resample::SPEC),
-        launched::<HalfResample>(half_resample::SPEC),
+        launched::<GridResample>(grid_resample::SPEC),
+        launched::<PairResample>(pair_resample::SPEC),
         launched::<GramEnergy>(gram_energy::SPEC),
         launched::<SpectralFinish>(spectral_finish::SPEC),
     ];

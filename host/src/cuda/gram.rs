@@ -3,8 +3,8 @@
 //! ```text
 //! input_scales
 //! for each range of channel pairs:
-//!     for each chunk of lines:        line_gram, axis_resample along outer
-//!     half_resample, axis_resample along pair
+//!     for each chunk of lines:        line_gram, grid_resample
+//!     pair_resample
 //!     join
 //!     for each chunk of grid lines:   tap_spectrum, gram_energy
 //! ```
@@ -12,12 +12,12 @@
 //! The taps' spectrum, if it is held whole, is made once, beside all that and before the first join ([`branch`](super::branch)).
 
 use cuda_std::global::{Global, GlobalMut};
-use kernel_gpu::axis_resample::{self as axis, AxisResample};
 use kernel_gpu::gram_energy::{self as energy, GramEnergy};
 use kernel_gpu::gram_grid::BLOCK_WORDS;
-use kernel_gpu::half_resample::{self as half, HalfResample};
+use kernel_gpu::grid_resample::{self as to_grid, GridResample};
 use kernel_gpu::input_scales::{self as scales, InputScales};
 use kernel_gpu::line_gram::{self as line, LineGram};
+use kernel_gpu::pair_resample::{self as pair, PairResample};
 use kernel_gpu::spectrum::Spectrum;
 use kernel_gpu::tap_spectrum::{self as taps, TapSpectrum};
 
@@ -28,7 +28,7 @@ use super::memory::DeviceArray;
 use super::module::Kernel;
 use super::plan::{After, Target, WORKSPACE};
 use super::stream::RawStream;
-use super::{axis_resample, gram_energy, half_resample, input_scales, line_gram, tables, tap_spectrum};
+use super::{gram_energy, grid_resample, input_scales, line_gram, pair_resample, tables, tap_spectrum};
 use crate::Error;
 use crate::plan::{Cost, CudaSpectral};
 
@@ -43,8 +43,8 @@ struct Kernels {
     tap_spectrum: Kernel<TapSpectrum>,
     input_scales: Kernel<InputScales>,
     line_gram: Kernel<LineGram>,
-    axis_resample: Kernel<AxisResample>,
-    half_resample: Kernel<HalfResample>,
+    grid_resample: Kernel<GridResample>,
+    pair_resample: Kernel<PairResample>,
     gram_energy: Kernel<GramEnergy>,
 }
 
@@ -58,7 +58,7 @@ struct Memory {
     input_exponent: DeviceArray<i32>,
     scale_exponent: DeviceArray<i32>,
     sums: DeviceArray<f32>,
-    resampled: DeviceArray<f32>,
+    joined: DeviceArray<f32>,
     taps: DeviceArray<f32>,
     energy: DeviceArray<f64>,
 }
@@ -88,8 +88,8 @@ impl Gram {
         let spectrum = &design.spectrum;
         memory.twiddles.upload(&tables::grid_twiddles(&spectrum.grid())?, stream, bound)?;
         memory.coefficients.upload(&tables::lag_coefficients(spectrum)?, stream, bound)?;
-        memory.outer.upload(&tables::outer_matrix(spectrum)?, stream, bound)?;
-        memory.half.upload(&tables::half_matrix(spectrum)?, stream, bound)?;
+        memory.outer.upload(&tables::outer_factors(spectrum)?, stream, bound)?;
+        memory.half.upload(&tables::half_factors(spectrum)?, stream, bound)?;
         memory.pair.upload(&tables::pair_matrix(spectrum)?, stream, bound)?;
         Ok(Self { design: *design, kernels: Kernels::find(design, device, bound)?, memory })
     }
@@ -101,9 +101,8 @@ impl Gram {
             (tap_spectrum::STAGE, costs.tap_spectrum),
             (input_scales::STAGE, costs.input_scales),
             (line_gram::STAGE, costs.line_gram),
-            (axis_resample::STAGES[0], costs.resample[0]),
-            (half_resample::STAGE, costs.resample[1]),
-            (axis_resample::STAGES[1], costs.resample[2]),
+            (grid_resample::STAGE, costs.resample[0]),
+            (pair_resample::STAGE, costs.resample[1]),
             (gram_energy::STAGE, costs.gram_energy),
         ]
     }
@@ -113,11 +112,11 @@ impl Gram {
         self.memory.energy.global()
     }
 
-    /// Where the resampled sums go.
-    fn resampled(&mut self, sources: &Sources) -> GlobalMut<f32> {
+    /// Where the components on the grid's lines go.
+    fn joined(&mut self, sources: &Sources) -> GlobalMut<f32> {
         match self.design.gram.in_place {
             true => GlobalMut::from_address(sources.high.address()),
-            false => self.memory.resampled.global_mut(),
+            false => self.memory.joined.global_mut(),
         }
     }
 
@@ -162,15 +161,12 @@ impl Gram {
                 unsafe { self.sum_lines(target, cut, sources, range, lines)? };
                 after(line_gram::STAGE)?;
                 // SAFETY: as above.
-                unsafe { self.resample_outer(target, cut, sources, range, lines)? };
-                after(axis_resample::STAGES[0])?;
+                unsafe { self.resample_lines(target, cut, sources, range, lines)? };
+                after(grid_resample::STAGE)?;
             }
             // SAFETY: as above.
-            unsafe { self.resample_half(target, cut, sources, range)? };
-            after(half_resample::STAGE)?;
-            // SAFETY: as above.
             unsafe { self.resample_pair(target, cut, sources, range)? };
-            after(axis_resample::STAGES[1])?;
+            after(pair_resample::STAGE)?;
             fork.join()?;
             for lines in cuts.grid_chunks(&grid) {
                 if !cuts.holds_taps(&grid) {
@@ -178,7 +174,7 @@ impl Gram {
                     unsafe { self.transform_taps(target, sources, lines, after)? };
                 }
                 // SAFETY: as above; the parts are this launch's.
-                first_part += unsafe { self.energies(target, sources, range, lines, first_part)? };
+                first_part += unsafe { self.energies(target, sources.channel_exponent, range, lines, first_part)? };
                 after(gram_energy::STAGE)?;
             }
         }
@@ -252,60 +248,39 @@ impl Gram {
     }
 
     /// # Safety
-    /// As [`Self::sum_lines`], which wrote the chunk's sums.
-    unsafe fn resample_outer(
-        &mut self,
-        target: &Target<'_>,
-        cut: &Spectrum,
-        sources: &Sources,
-        (_, blocks): (u32, u32),
-        (first, rows): (u32, u32),
-    ) -> Result<(), CudaError> {
-        let resampled = self.resampled(sources);
-        let (memory, m, inputs) = (&mut self.memory, cut.grid().m(), cut.n()[0]);
-        let parameters = AxisResample {
-            input: memory.sums.global(),
-            matrix: memory.outer.global(),
-            output: resampled,
-            inner: u64::from(m[2]) * u64::from(blocks) * u64::from(BLOCK_WORDS),
-            outer: first / inputs,
-            skipped: first % inputs,
-            rows,
-            inputs,
-            outputs: m[0],
-        };
-        // SAFETY: the sums of these lines, in the order of (fr, fo); the output holds all fr of a range.
-        unsafe { axis_resample::launch(&self.kernels.axis_resample, &parameters, target.stream, target.bound) }
-    }
-
-    /// # Safety
-    /// As [`Self::launch`]; all lines of the range are resampled along the outer axis.
-    unsafe fn resample_half(
+    /// As [`Self::sum_lines`], which wrote the chunk's sums; chunks follow each other.
+    unsafe fn resample_lines(
         &mut self,
         target: &Target<'_>,
         cut: &Spectrum,
         sources: &Sources,
         (first_block, blocks): (u32, u32),
+        (first_line, lines): (u32, u32),
     ) -> Result<(), CudaError> {
-        let resampled = self.resampled(sources);
+        let output = self.joined(sources);
         let memory = &mut self.memory;
-        let parameters = HalfResample {
-            input: Global::from_address(resampled.address()),
-            matrix: memory.half.global(),
+        let parameters = GridResample {
+            input: memory.sums.global(),
+            outer: memory.outer.global(),
+            half: memory.half.global(),
             channel_exponent: memory.input_exponent.global(),
             scale_exponent: memory.scale_exponent.global(),
-            output: memory.sums.global_mut(),
+            output,
             grid: cut.grid(),
+            column: cut.n()[0],
             inputs: cut.half(),
+            first_line,
+            lines,
             first_block,
             blocks,
         };
-        // SAFETY: the caller's promise; the output holds a range's components on the grid.
-        unsafe { half_resample::launch(&self.kernels.half_resample, &parameters, target.stream, target.bound) }
+        // SAFETY: the sums of these lines; the output holds a range's components on the grid, and of a design in place lies
+        // where the first chunk's spectra were, which nobody reads any more.
+        unsafe { grid_resample::launch(&self.kernels.grid_resample, &parameters, target.stream, target.bound) }
     }
 
     /// # Safety
-    /// As [`Self::launch`]; [`Self::resample_half`] was before.
+    /// As [`Self::launch`]; all lines of the range are resampled.
     unsafe fn resample_pair(
         &mut self,
         target: &Target<'_>,
@@ -313,22 +288,18 @@ impl Gram {
         sources: &Sources,
         (_, blocks): (u32, u32),
     ) -> Result<(), CudaError> {
-        let resampled = self.resampled(sources);
+        let input = Global::from_address(self.joined(sources).address());
         let (memory, grid) = (&mut self.memory, cut.grid());
-        let m2 = grid.m()[2];
-        let parameters = AxisResample {
-            input: memory.sums.global(),
+        let parameters = PairResample {
+            input,
             matrix: memory.pair.global(),
-            output: resampled,
+            output: memory.sums.global_mut(),
             inner: u64::from(blocks) * u64::from(BLOCK_WORDS),
-            outer: 0,
-            skipped: 0,
-            rows: grid.grid_lines() * m2,
-            inputs: m2,
-            outputs: m2,
+            lines: grid.grid_lines(),
+            points: grid.m()[2],
         };
-        // SAFETY: the caller's promise; the output holds a range's Gram matrices.
-        unsafe { axis_resample::launch(&self.kernels.axis_resample, &parameters, target.stream, target.bound) }
+        // SAFETY: the caller's promise; the lines' sums are no longer read, and their place holds a range's Gram matrices.
+        unsafe { pair_resample::launch(&self.kernels.pair_resample, &parameters, target.stream, target.bound) }
     }
 
     /// # Safety
@@ -336,19 +307,18 @@ impl Gram {
     unsafe fn energies(
         &mut self,
         target: &Target<'_>,
-        sources: &Sources,
+        channel_exponent: Global<i32>,
         (first_block, blocks): (u32, u32),
         (first_line, lines): (u32, u32),
         first_part: u64,
     ) -> Result<u64, CudaError> {
-        let resampled = self.resampled(sources);
         let (memory, grid) = (&mut self.memory, self.design.spectrum.grid());
         let line_words = u64::from(grid.m()[2]) * u64::from(blocks) * u64::from(BLOCK_WORDS);
         let parameters = GramEnergy {
-            gram: Global::<f32>::from_address(resampled.address()).offset(u64::from(first_line) * line_words),
+            gram: memory.sums.global().offset(u64::from(first_line) * line_words),
             spectrum: memory.taps.global(),
             scale_exponent: memory.scale_exponent.global(),
-            channel_exponent: sources.channel_exponent,
+            channel_exponent,
             energy: memory.energy.global_mut(),
             grid,
             first_line,
@@ -372,8 +342,8 @@ impl Kernels {
             tap_spectrum: kernels.find(taps::SPEC, shared, bound)?,
             input_scales: kernels.find(scales::SPEC, shared, bound)?,
             line_gram: kernels.find(of_lines, shared, bound)?,
-            axis_resample: kernels.find(axis::SPEC, shared, bound)?,
-            half_resample: kernels.find(half::SPEC, shared, bound)?,
+            grid_resample: kernels.find(to_grid::SPEC, shared, bound)?,
+            pair_resample: kernels.find(pair::SPEC, shared, bound)?,
             gram_energy: kernels.find(energy::SPEC, shared, bound)?,
         })
     }
@@ -394,7 +364,7 @@ impl Memory {
             input_exponent: integers(lengths.input_exponent)?,
             scale_exponent: integers(lengths.scale_exponent)?,
             sums: floats(lengths.sums)?,
-            resampled: floats(lengths.resampled)?,
+            joined: floats(lengths.joined)?,
             taps: floats(lengths.taps)?,
             energy: DeviceArray::new(WORKSPACE, usize::try_from(lengths.energy).unwrap_or(usize::MAX), device, bound)?,
         })

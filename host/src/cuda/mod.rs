@@ -4,7 +4,6 @@
 //! type. Each kernel has one file, which holds its only launch. Every call of the driver happens while the device's
 //! primary context is current on the thread, proven by a `Bound`; the caller's context is put back.
 
-mod axis_resample;
 mod batch_norm_reduce;
 mod branch;
 mod conv_transpose_moments;
@@ -16,12 +15,13 @@ mod error;
 mod gram;
 mod gram_energy;
 mod graph;
-mod half_resample;
+mod grid_resample;
 mod input_scales;
 mod line_gram;
 mod measure;
 mod memory;
 mod module;
+mod pair_resample;
 mod plan;
 mod pool_finish;
 mod spectral;

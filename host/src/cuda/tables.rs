@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 use kernel_gpu::gram_grid::Grid;
 use kernel_gpu::spectrum::Spectrum;
-use kernel_gpu::{axis_resample, half_resample, line_gram};
+use kernel_gpu::{grid_resample, line_gram, pair_resample};
 
 use crate::Error;
 use crate::memory;
@@ -63,52 +63,48 @@ pub(super) fn lag_coefficients(spectrum: &Spectrum) -> Result<Vec<f32>, Error> {
     Ok(table)
 }
 
-/// From N0 frequencies to M0 points of the grid.
-pub(super) fn outer_matrix(spectrum: &Spectrum) -> Result<Vec<f32>, Error> {
-    let (n, m) = (spectrum.n()[0], spectrum.grid().m()[0]);
-    resampling(n, m, |f, g| interpolation(spectrum.shape.kernel[0], (f, n), (g, m)))
+/// The parts even and odd in g0 of what takes ±fo to M0 points.
+pub(super) fn outer_factors(spectrum: &Spectrum) -> Result<Vec<f32>, Error> {
+    let (n, kernel) = (spectrum.n()[0], spectrum.shape.kernel[0]);
+    // Rows past the last fo are zeros.
+    factors(grid_resample::outer_rows(n), kernel, n, |fo| if fo <= n / 2 { 1.0 } else { 0.0 })
 }
 
-/// From fr ≤ N1/2 to M1 points, as parts even and odd in g1: each fr for half of the frequencies that it stands for.
-pub(super) fn half_matrix(spectrum: &Spectrum) -> Result<Vec<f32>, Error> {
-    let (n, m, kernel) = (spectrum.n()[1], spectrum.grid().m()[1], spectrum.shape.kernel[1]);
-    let length = half_resample::matrix_len(spectrum.half(), kernel) as usize;
-    let mut matrix: Vec<f32> = memory::try_with_capacity("a resampling matrix", length)?;
-    matrix.resize(length, 0.0);
-    for fr in 0..spectrum.half() {
-        let weight = f64::from(spectrum.weight(fr)) / 2.0;
-        for h in 0..kernel {
-            let [here, opposite] = [h, (m - h) % m].map(|g| weight * interpolation(kernel, (fr, n), (g, m)));
-            let (even, odd) = half_resample::matrix_index((spectrum.half(), kernel), fr, h);
-            matrix[even as usize] = ((here + opposite) / 2.0) as f32;
-            matrix[odd as usize] = ((here - opposite) / 2.0) as f32;
+/// The same from fr ≤ N1/2 to M1 points, of each fr as often as it counts.
+pub(super) fn half_factors(spectrum: &Spectrum) -> Result<Vec<f32>, Error> {
+    let (n, kernel) = (spectrum.n()[1], spectrum.shape.kernel[1]);
+    factors(spectrum.half(), kernel, n, |fr| f64::from(spectrum.weight(fr)))
+}
+
+/// Factors of [`grid_resample`] for `n` frequencies.
+fn factors(rows: u32, kernel: u32, n: u32, weight: impl Fn(u32) -> f64) -> Result<Vec<f32>, Error> {
+    let (length, m) = (grid_resample::factors(rows, kernel), 2 * kernel - 1);
+    let mut table = memory::try_with_capacity("a table of factors", length as usize)?;
+    table.extend((0..length).map(|index| match grid_resample::factor(rows, kernel, index) {
+        Some((f, point, odd)) => {
+            let [here, opposite] = [point, (m - point) % m].map(|g| interpolation(kernel, (f, n), (g, m)));
+            (weight(f) * (if odd { here - opposite } else { here + opposite }) / 2.0) as f32
         }
-    }
-    Ok(matrix)
+        None => 0.0,
+    }));
+    Ok(table)
 }
 
 /// From the lags' components to M2 points: C_0 once, twice cos times C_l and twice sin times S_l.
 pub(super) fn pair_matrix(spectrum: &Spectrum) -> Result<Vec<f32>, Error> {
     let m = spectrum.grid().m()[2];
-    resampling(m, m, |component, g| {
-        let l = u64::from(component.div_ceil(2));
-        let (cos, sin) = cos_sin((2 * l * u64::from(g) % (2 * u64::from(m))) as u32, m);
-        match component {
-            0 => 1.0,
-            _ if component % 2 == 1 => 2.0 * cos,
-            _ => 2.0 * sin,
-        }
-    })
-}
-
-/// A matrix of [`axis_resample`].
-fn resampling(inputs: u32, outputs: u32, value: impl Fn(u32, u32) -> f64) -> Result<Vec<f32>, Error> {
-    let length = axis_resample::matrix_len(inputs, outputs) as usize;
+    let length = pair_resample::matrix_len(m) as usize;
     let mut matrix: Vec<f32> = memory::try_with_capacity("a resampling matrix", length)?;
     matrix.resize(length, 0.0);
-    for i in 0..inputs {
-        for a in 0..outputs {
-            matrix[axis_resample::matrix_index((inputs, outputs), i, a) as usize] = value(i, a) as f32;
+    for component in 0..m {
+        let l = u64::from(component.div_ceil(2));
+        for g in 0..m {
+            let (cos, sin) = cos_sin((2 * l * u64::from(g) % (2 * u64::from(m))) as u32, m);
+            matrix[pair_resample::matrix_index(m, component, g) as usize] = match component {
+                0 => 1.0,
+                _ if component % 2 == 1 => (2.0 * cos) as f32,
+                _ => (2.0 * sin) as f32,
+            };
         }
     }
     Ok(matrix)
@@ -185,20 +181,41 @@ mod tests {
         }
     }
 
+    /// 1 + 2 Σ_{0<l<K} cos(2πl·(f/n − g/m)) by its sum.
+    fn dirichlet(kernel: u32, (f, n): (u32, u32), (g, m): (u32, u32)) -> f64 {
+        let x = 2.0 * PI * (f64::from(f) / f64::from(n) - f64::from(g) / f64::from(m));
+        1.0 + 2.0 * (1..kernel).map(|l| (f64::from(l) * x).cos()).sum::<f64>()
+    }
+
+    /// The parts' sum is the kernel at g, and their difference that at −g.
     #[test]
     fn resampling_keeps_the_lags_that_there_are() {
-        for (input, kernel) in [(5, 3), (3, 5), (1, 1), (1, 4), (6, 1), (16, 5)] {
-            let s = spectrum([input, 1, 1], [kernel, 1, 1]);
-            let (n, m) = (s.n()[0], s.grid().m()[0]);
-            let matrix = outer_matrix(&s).unwrap();
-            for f in 0..n {
-                for g in 0..m {
-                    let x = 2.0 * PI * (f64::from(f) / f64::from(n) - f64::from(g) / f64::from(m));
-                    let sum = 1.0 + 2.0 * (1..kernel).map(|l| (f64::from(l) * x).cos()).sum::<f64>();
-                    let found = f64::from(matrix[axis_resample::matrix_index((n, m), f, g) as usize]);
-                    assert!((found - sum).abs() < 1e-5 * f64::from(m), "{n} {m} {f} {g}: {found} {sum}");
+        for (input, kernel) in [(5, 3), (3, 5), (1, 1), (1, 4), (6, 1), (16, 5), (9, 7), (4, 12)] {
+            let m = 2 * kernel - 1;
+            let check = |table: &[f32], n: u32, rows: u32, weight: &dyn Fn(u32) -> f64| {
+                let mut parts = vec![[0.0; 2]; (rows * kernel) as usize];
+                for (index, &value) in table.iter().enumerate() {
+                    match grid_resample::factor(rows, kernel, index as u32) {
+                        Some((f, point, odd)) => {
+                            parts[(f * kernel + point) as usize][usize::from(odd)] = f64::from(value);
+                        }
+                        None => assert_eq!(value, 0.0),
+                    }
                 }
-            }
+                for (at, [even, odd]) in parts.into_iter().enumerate() {
+                    let (f, g) = (at as u32 / kernel, at as u32 % kernel);
+                    for (found, g) in [(even + odd, g), (even - odd, (m - g) % m)] {
+                        let sum = weight(f) * dirichlet(kernel, (f, n), (g, m));
+                        assert!((found - sum).abs() < 1e-5 * f64::from(m), "{n} {m} {f} {g}: {found} {sum}");
+                    }
+                }
+            };
+            let s = spectrum([input, 1, 1], [kernel, 1, 1]);
+            let n = s.n()[0];
+            let there = |fo: u32| if fo <= n / 2 { 1.0 } else { 0.0 };
+            check(&outer_factors(&s).unwrap(), n, grid_resample::outer_rows(n), &there);
+            let s = spectrum([1, input, 1], [1, kernel, 1]);
+            check(&half_factors(&s).unwrap(), s.n()[1], s.half(), &|fr| f64::from(s.weight(fr)));
         }
     }
 }

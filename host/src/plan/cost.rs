@@ -55,7 +55,7 @@ pub(super) fn spectral_seconds(spectral: &CudaSpectral) -> f64 {
     let stage = |cost: Cost, rate: f64| (cost.bytes as f64 / BANDWIDTH).max(cost.flops as f64 / rate);
     let grid = spectral.spectrum.grid();
     let (chunks, ranges) = (spectral.gram.chunks(&spectral.spectrum).count(), spectral.gram.ranges(&grid).count());
-    let launches = (2 * chunks + 2 * spectral.gram.grid_chunks(&grid).count() + 2) * ranges + 2;
+    let launches = (2 * chunks + 2 * spectral.gram.grid_chunks(&grid).count() + 1) * ranges + 2;
     let launches = if spectral.energies { launches as f64 * f64::from(spectral.cuts()) } else { 0.0 };
     SPECTRAL_LAUNCHES
         + launches * LAUNCH
@@ -80,8 +80,8 @@ pub struct SpectralCosts {
     pub line_gram: Cost,
     /// The scales of the input's channels.
     pub input_scales: Cost,
-    /// To the grid along the outer, the half and the pair axis.
-    pub resample: [Cost; 3],
+    /// To the grid's lines, and along them.
+    pub resample: [Cost; 2],
     /// The taps on the grid.
     pub tap_spectrum: Cost,
     /// The energies.
@@ -106,8 +106,8 @@ impl CudaSpectral {
         let passed = product(&[volume_words(spectrum), rows, 4]);
         let none = Cost::default();
         let parts = self.parts().saturating_mul(u64::from(shape.out_channels));
-        let [line_gram, outer, half, pair, tap_spectrum, gram_energy] =
-            if self.energies { self.gram_costs() } else { [Cost::default(); 6] };
+        let [line_gram, joined, pair, tap_spectrum, gram_energy] =
+            if self.energies { self.gram_costs() } else { [none; 5] };
         SpectralCosts {
             tap_moments: Cost { bytes: taps.saturating_mul(element), flops: taps.saturating_mul(2) },
             volume_sums: if matches!(self.transform, Transform::Volume(_)) {
@@ -129,7 +129,7 @@ impl CudaSpectral {
             },
             line_gram,
             input_scales: Cost { bytes: rows * 4, flops: 0 },
-            resample: [outer, half, pair],
+            resample: [joined, pair],
             tap_spectrum,
             gram_energy,
             finish: Cost {
@@ -151,16 +151,17 @@ impl CudaSpectral {
     }
 
     /// Of the Gram matrices of the lines, their way to the grid, the taps on the grid, and the energies.
-    fn gram_costs(&self) -> [Cost; 6] {
+    fn gram_costs(&self) -> [Cost; 5] {
         let (spectrum, grid, cuts) = (&self.spectrum, self.spectrum.grid(), u64::from(self.cuts()));
-        let (m, half) = (grid.m().map(u64::from), u64::from(spectrum.half()));
+        let m = grid.m().map(u64::from);
         let pairs = u64::from(grid.blocks()) * u64::from(BLOCK_WORDS) / 2;
         let (lines, on_grid) = (u64::from(spectrum.lines()), u64::from(grid.grid_lines()));
         let stored = lines + u64::from(spectrum.strict_lines());
-        // Words of the components of all lines, of what is left along the outer axis, and on the grid.
+        // Words of the components of all lines, and on the grid.
         let sums = product(&[lines, m[2], pairs, 2, cuts]);
-        let outer = product(&[half, m[0], m[2], pairs, 2, cuts]);
         let joined = product(&[on_grid, m[2], pairs, 2, cuts]);
+        // Pairs ±fo, each of which meets the grid once a chunk.
+        let (folded, chunks) = (u64::from(spectrum.n()[0] / 2 + 1), self.gram.chunks(spectrum).count() as u64);
         let steps = u64::from(spectrum.shape.batch.div_ceil(IMAGES));
         let read = product(&[stored, u64::from(spectrum.rows()), u64::from(spectrum.slots()), 4]);
         let channels = u64::from(grid.in_channels) * u64::from(grid.out_channels);
@@ -172,9 +173,11 @@ impl CudaSpectral {
                 bytes: read.saturating_add(sums.saturating_mul(4)),
                 flops: product(&[lines, u64::from(spectrum.slots()), pairs, m[2] + 4, 4, steps]),
             },
-            Cost { bytes: product(&[sums.saturating_add(outer), 4]), flops: product(&[sums, m[0], 2]) },
-            // Folded: half of the products.
-            Cost { bytes: product(&[outer.saturating_add(joined), 4]), flops: product(&[outer, m[1] + 1]) },
+            // Folded: half of the products. What the last chunk finds of the grid, those before it have written and read.
+            Cost {
+                bytes: product(&[sums.saturating_add(product(&[joined, 2 * chunks - 1])), 4]),
+                flops: product(&[sums, m[1] + 1]).saturating_add(product(&[folded, joined, 2, chunks])),
+            },
             Cost { bytes: product(&[joined, 8]), flops: product(&[joined, m[2], 2]) },
             Cost {
                 bytes: spectrum_bytes.saturating_add(product(&[channels, spectrum.shape.taps().into(), element])),

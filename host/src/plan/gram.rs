@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! for each range of blocks of channel pairs:
-//!     for each chunk of lines:        line_gram  ▶ sums      axis_resample  ▶ resampled
-//!     half_resample  ▶ sums           axis_resample  ▶ resampled: Ĝ
+//!     for each chunk of lines:        line_gram  ▶ sums      grid_resample  ▶ joined
+//!     pair_resample  ▶ sums: Ĝ
 //!     for each chunk of grid lines:   tap_spectrum  ▶ W       gram_energy
 //! ```
 //!
-//! The sums resampled along the outer axis take the place of the spectra that they were made of, where those are larger.
+//! What is joined on the grid takes the place of the first chunk's spectra, where those are larger.
 
 use kernel_gpu::gram_energy::GramEnergy;
 use kernel_gpu::gram_grid::{BLOCK_WORDS, Grid};
@@ -16,10 +16,11 @@ use kernel_gpu::tap_spectrum::point_words;
 
 use super::DeviceFacts;
 
-/// Bytes of the sums of one chunk of lines.
+/// Bytes of the sums of one chunk of lines, and of the Gram matrices of one range of channel pairs.
 const SUMS_BYTES: u64 = 36 << 20;
-/// Bytes of the Gram matrices of one range of channel pairs.
-const RESAMPLED_BYTES: u64 = 64 << 20;
+/// Lines of a chunk for each line of the grid, unless all are fewer: with every chunk but the first the grid's lines are read and
+/// written again.
+const LINES_PER_GRID_LINE: u64 = 4;
 /// Bytes of the energies of one cut of the batch, unless a part a launch is more.
 const ENERGY_BYTES: u64 = 64 << 20;
 /// Bytes of the taps' spectrum of one chunk of grid lines.
@@ -36,7 +37,7 @@ pub struct GramCuts {
     pub grid_lines: u32,
     /// Shares of each launch of `gram_energy`.
     pub shares: u32,
-    /// Whether the resampled sums take the place of the spectra that have been summed, and need no memory of their own.
+    /// Whether what is joined on the grid takes the place of spectra that have been summed, and needs no memory of its own.
     pub in_place: bool,
 }
 
@@ -44,21 +45,21 @@ impl GramCuts {
     /// For cuts of the batch with these extents, the last of which has `rest` images if that is not 0.
     pub(super) fn design(spectrum: &Spectrum, rest: u32, facts: &DeviceFacts) -> GramCuts {
         let (grid, whole) = (spectrum.grid(), spectrum.grid().blocks());
-        let resampled = |blocks: u32| {
-            Lengths::of(spectrum, &GramCuts { lines: 1, blocks, grid_lines: 1, shares: 1, in_place: false })
-                .resampled
-                .saturating_mul(4)
-        };
+        let on_grid = u64::from(grid.grid_lines());
+        let wanted = u64::from(spectrum.lines()).min(LINES_PER_GRID_LINE * on_grid).max(on_grid);
         let mut blocks = whole;
-        while blocks > 1 && resampled(blocks) > RESAMPLED_BYTES {
+        while blocks > 1 && line_words(&grid, blocks).saturating_mul(4 * wanted) > SUMS_BYTES {
             blocks = blocks.div_ceil(2);
         }
         let ranges = whole.div_ceil(blocks);
         let blocks = whole.div_ceil(ranges);
         let line_bytes = 4 * line_words(&grid, blocks);
-        let fitting = (SUMS_BYTES / line_bytes.max(1)).clamp(1, u64::from(spectrum.lines()));
-        // Chunks of one size: what is left over would keep few multiprocessors busy.
-        let lines = spectrum.lines().div_ceil(spectrum.lines().div_ceil(fitting as u32));
+        let fitting = (SUMS_BYTES / line_bytes.max(1)).clamp(1, u64::from(spectrum.lines())) as u32;
+        // Chunks of one size: what is left over would keep few multiprocessors busy. Of whole fr, if one fits.
+        let column = spectrum.n()[0];
+        let piece = if fitting >= column { column } else { 1 };
+        let (pieces, fitting) = (spectrum.lines() / piece, fitting / piece);
+        let lines = piece * pieces.div_ceil(pieces.div_ceil(fitting));
         let grid_line_bytes = 4 * point_words(&grid).saturating_mul(u64::from(grid.m()[2]));
         let grid_lines = (TAPS_BYTES / grid_line_bytes.max(1)).clamp(1, u64::from(grid.grid_lines())) as u32;
         let grid_lines = grid.grid_lines().div_ceil(grid.grid_lines().div_ceil(grid_lines));
@@ -74,17 +75,12 @@ impl GramCuts {
         cuts
     }
 
-    /// Whether the resampled sums of every chunk and those before fit where these chunks' spectra were: of the smallest cut of the
-    /// batch, since the spectra grow with the images and the sums do not.
+    /// Whether what is joined on the grid fits where the first chunk's spectra were: of the smallest cut of the batch, since the
+    /// spectra grow with the images and the sums do not.
     fn fits_in_place(&self, spectrum: &Spectrum) -> bool {
         let grid = spectrum.grid();
-        let (column, m0) = (u64::from(spectrum.n()[0]), u64::from(grid.m()[0]));
-        self.chunks(spectrum).all(|(first, lines)| {
-            let lines = u64::from(first) + u64::from(lines);
-            let columns = lines.div_ceil(column);
-            columns.saturating_mul(m0).saturating_mul(line_words(&grid, self.blocks))
-                <= lines.saturating_mul(spectrum.line_words())
-        })
+        let joined = line_words(&grid, self.blocks).saturating_mul(u64::from(grid.grid_lines()));
+        joined <= u64::from(self.lines).saturating_mul(spectrum.line_words())
     }
 
     /// (first line, lines) of each chunk of the spectra's lines.
@@ -123,14 +119,12 @@ fn pieces(whole: u32, piece: u32) -> impl Iterator<Item = (u32, u32)> {
 /// f32 of the arrays of one range of channel pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lengths {
-    /// The sums of a chunk of lines; later what `half_resample` makes.
+    /// The sums of a chunk of lines; later the Gram matrices on the grid.
     pub(super) sums: u64,
-    /// The sums of all fr, resampled along the outer axis; later the Gram matrices on the grid.
-    pub(super) resampled: u64,
+    /// Their components on the grid's lines.
+    pub(super) joined: u64,
     /// The taps' spectrum of a chunk of grid lines.
     pub(super) taps: u64,
-    /// The spectra, or the Gram matrices on the grid in their place.
-    pub(super) spectra: u64,
 }
 
 impl Lengths {
@@ -138,12 +132,9 @@ impl Lengths {
         let (grid, m) = (spectrum.grid(), spectrum.grid().m());
         let line = line_words(&grid, cuts.blocks);
         let on_grid = line.saturating_mul(u64::from(grid.grid_lines()));
-        let outer = line.saturating_mul(u64::from(spectrum.half())).saturating_mul(u64::from(m[0]));
-        let spectra = u64::from(spectrum.lines()).saturating_mul(spectrum.line_words());
         Lengths {
             sums: line.saturating_mul(u64::from(cuts.lines)).max(on_grid),
-            resampled: if cuts.in_place { 0 } else { outer.max(on_grid) },
-            spectra: spectra.max(if cuts.in_place { on_grid } else { 0 }),
+            joined: if cuts.in_place { 0 } else { on_grid },
             taps: point_words(&grid).saturating_mul(u64::from(m[2])).saturating_mul(u64::from(cuts.grid_lines)),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! spectra          lines·rows·slots words, and strict lines·rows·slots      of one cut of the batch
-//! Gram matrices    of some lines, SUMS_BYTES; of all fr, resampled along outer; on the grid       of a range of channel pairs
+//! Gram matrices    of some lines, SUMS_BYTES; on the lines of the grid; on the grid      of a range of channel pairs
 //! taps' spectrum   of some lines of the grid, TAPS_BYTES
 //! ```
 //!
@@ -174,12 +174,15 @@ fn eligible(
     let grid = spectrum.grid();
     // A line's components times channel pairs, too, are counted in 32 bits.
     let sums = u64::from(grid.m()[2]).saturating_mul(grid.blocks().into());
-    // So are the tables: of the lags, a pass of at least two at a time; and of the axes' resampling, 12 numbers for at least three points.
+    // So are the tables: of the lags, a pass of at least two at a time; of the lines' resampling, 16 numbers for four taps, of pairs ±fo
+    // in whole groups; and along the lines, 12 for at least three points.
     let table =
-        |inputs: u32, points: u32| u64::from(inputs).saturating_mul(u64::from(points.div_ceil(3))).saturating_mul(12);
+        |rows: u32, taps: u32| (u64::from(rows) + 4).saturating_mul(u64::from(taps.div_ceil(4))).saturating_mul(16);
+    let points = |m: u32| u64::from(m).saturating_mul(u64::from(m.div_ceil(3))).saturating_mul(12);
     let (m, slots) = (grid.m(), u64::from(n[2]) + 12);
     let lags = slots.saturating_mul(u64::from(shape.kernel[2]) + 4);
-    let tables = lags.max(table(n[0], m[0])).max(table(n[1] / 2 + 1, m[1])).max(table(m[2], m[2]));
+    let [k0, k1, _] = shape.kernel;
+    let tables = lags.max(table(n[0] / 2 + 1, k0)).max(table(n[1] / 2 + 1, k1)).max(points(m[2]));
     for count in [rows, lines, shape.volume(), grid.points(), sums, tables] {
         if count >= 1 << 31 {
             return Err(Ineligible::Count(count));

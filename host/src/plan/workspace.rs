@@ -1,7 +1,7 @@
 //! The memory that the spectral way's kernels hand to each other.
 
 use kernel_gpu::line_gram::{coefficients, lags};
-use kernel_gpu::{axis_resample, half_resample};
+use kernel_gpu::{grid_resample, pair_resample};
 
 use super::CudaSpectral;
 use super::gram::Lengths;
@@ -33,10 +33,10 @@ pub struct SpectralLengths {
     pub tap_sum: u64,
     /// i32: g of each c.
     pub channel_exponent: u64,
-    /// f32: the sums of a chunk of lines, then the Gram matrices' components on the grid.
+    /// f32: the sums of a chunk of lines, then the Gram matrices on the grid.
     pub sums: u64,
-    /// f32: the sums resampled along the outer axis, then the Gram matrices on the grid; none, if they take the spectra's place.
-    pub resampled: u64,
+    /// f32: the Gram matrices' components on the grid's lines; none, if they take the spectra's place.
+    pub joined: u64,
     /// f32: the taps' spectrum.
     pub taps: u64,
     /// f64: the energies, (part, c).
@@ -66,7 +66,7 @@ impl SpectralLengths {
             self.scale_exponent,
             self.channel_exponent,
             self.sums,
-            self.resampled,
+            self.joined,
             self.taps,
         ];
         let doubles =
@@ -87,7 +87,6 @@ impl CudaSpectral {
         let spectra =
             |lines: u32| u64::from(lines).saturating_mul(u64::from(cut.rows())).saturating_mul(u64::from(cut.slots()));
         let (grid, n, half) = (whole.grid(), whole.n(), whole.half());
-        let m = grid.m();
         let without_energies = SpectralLengths {
             twiddles: [0; 2],
             coefficients: 0,
@@ -102,7 +101,7 @@ impl CudaSpectral {
             tap_sum: ins.saturating_mul(outs),
             channel_exponent: outs,
             sums: 0,
-            resampled: 0,
+            joined: 0,
             taps: 0,
             energy: 0,
             moments: batch.saturating_mul(outs),
@@ -116,17 +115,17 @@ impl CudaSpectral {
             twiddles: [n.iter().map(|&n| 4 * u64::from(n)).sum(), 2 * u64::from(grid.twiddles())],
             coefficients: u64::from(coefficients(whole, lags(grid.kernel[2]))),
             matrices: [
-                u64::from(axis_resample::matrix_len(n[0], m[0])),
-                u64::from(half_resample::matrix_len(half, grid.kernel[1])),
-                u64::from(axis_resample::matrix_len(m[2], m[2])),
+                u64::from(grid_resample::factors(grid_resample::outer_rows(n[0]), grid.kernel[0])),
+                u64::from(grid_resample::factors(half, grid.kernel[1])),
+                u64::from(pair_resample::matrix_len(grid.m()[2])),
             ],
-            high: gram.spectra,
+            high: spectra(whole.lines()),
             low: spectra(whole.strict_lines()),
             scratch: self.transform.scratch_words(&cut),
             input_exponent: ins,
             scale_exponent: 2,
             sums: gram.sums,
-            resampled: gram.resampled,
+            joined: gram.joined,
             taps: gram.taps,
             energy: self.parts().saturating_mul(outs),
             ..without_energies

@@ -19,7 +19,7 @@ use kernel_gpu::conv_transpose_moments::*;
 use kernel_gpu::element::{ElementType, Value};
 use kernel_gpu::entries::ENTRIES;
 use kernel_gpu::{
-    axis_resample, batch_norm_reduce, dft_axis, dft_store, gram_energy, half_resample, input_scales, line_gram,
+    batch_norm_reduce, dft_axis, dft_store, gram_energy, grid_resample, input_scales, line_gram, pair_resample,
     pool_finish, spectral_finish, tap_moments, tap_spectrum, volume_sums, volume_transform,
 };
 use proptest::prelude::*;
@@ -36,7 +36,7 @@ fn every_entry_is_tested_here() {
     tested.extend(volume_transform::FORMS.map(|form| form.spec));
     tested.extend([spectral_finish::SPEC]);
     tested.extend([tap_moments::SPEC, tap_spectrum::SPEC, gram_energy::SPEC]);
-    tested.extend([input_scales::SPEC, line_gram::SPEC_2, line_gram::SPEC_4, axis_resample::SPEC, half_resample::SPEC]);
+    tested.extend([input_scales::SPEC, line_gram::SPEC_2, line_gram::SPEC_4, grid_resample::SPEC, pair_resample::SPEC]);
     let names = |specs: &[KernelSpec]| {
         let mut names: Vec<_> = specs.iter().map(|spec| spec.name).collect();
         names.sort_unstable();

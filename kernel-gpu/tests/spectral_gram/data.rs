@@ -36,7 +36,7 @@ pub struct Data {
 }
 
 /// A number in [−1, 1) of its own for each (stream, index): SplitMix64.
-fn draw(stream: u64, index: u64) -> f64 {
+pub fn draw(stream: u64, index: u64) -> f64 {
     let mut z = (stream << 40 | index).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

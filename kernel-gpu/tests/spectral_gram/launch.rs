@@ -4,13 +4,14 @@ use std::f64::consts::TAU;
 
 use cuda_std::global::Global;
 use cuda_std::simt::{Grid as Launch, Memory, Schedule};
-use kernel_gpu::axis_resample::AxisResample;
 use kernel_gpu::entries;
 use kernel_gpu::gram_grid::BLOCK_WORDS;
-use kernel_gpu::half_resample::HalfResample;
+use kernel_gpu::grid_resample::GridResample;
 use kernel_gpu::input_scales::InputScales;
 use kernel_gpu::line_gram::{LineGram, SPEC_2, SPEC_4, coefficient, coefficients, lags};
-use kernel_gpu::{axis_resample, half_resample, input_scales};
+use kernel_gpu::pair_resample::PairResample;
+use kernel_gpu::spectrum::Spectrum;
+use kernel_gpu::{grid_resample, input_scales, pair_resample};
 
 use crate::data::{Case, Data, dirichlet};
 
@@ -35,40 +36,14 @@ pub fn run(case: &Case, data: &Data, first: u32, schedule: Schedule) -> (Vec<f32
         })
         .collect();
     let table = memory.buffer("coefficients", &table);
-    let outer = memory.buffer(
-        "outer",
-        &matrix(n[0], m[0], |f, g| {
-            dirichlet(grid.kernel[0], f64::from(f) / f64::from(n[0]), f64::from(g) / f64::from(m[0]))
-        }),
-    );
-    let k1 = grid.kernel[1];
-    let mut halves = vec![0.0; half_resample::matrix_len(s.half(), k1) as usize];
-    for fr in 0..s.half() {
-        for h in 0..k1 {
-            let factor = |g| {
-                let (f, g) = (f64::from(fr) / f64::from(n[1]), f64::from(g) / f64::from(m[1]));
-                dirichlet(k1, f, g) * f64::from(s.weight(fr)) / 2.0
-            };
-            let (here, opposite) = (factor(h), factor((m[1] - h) % m[1]));
-            let (even, odd) = half_resample::matrix_index((s.half(), k1), fr, h);
-            halves[even as usize] = ((here + opposite) / 2.0) as f32;
-            halves[odd as usize] = ((here - opposite) / 2.0) as f32;
-        }
-    }
-    let halves = memory.buffer("half", &halves);
-    let pair = memory.buffer(
-        "pair",
-        &matrix(m[2], m[2], |component, g| {
-            let (l, sine) = (component.div_ceil(2), component > 0 && component.is_multiple_of(2));
-            let angle = TAU * f64::from(l * g) / f64::from(m[2]);
-            if component == 0 { 1.0 } else { 2.0 * if sine { angle.sin() } else { angle.cos() } }
-        }),
-    );
+    let outer = memory.buffer("outer", &outer_factors(n[0], grid.kernel[0]));
+    let half = memory.buffer("half", &half_factors(s));
+    let pair = memory.buffer("pair", &pair_matrix(m[2]));
     let lines = s.lines();
-    let sums = memory.buffer("sums", &vec![f32::NAN; (u64::from(lines * m[2]) * inner) as usize]);
-    let resampled = memory.buffer("resampled", &vec![f32::NAN; (u64::from(s.half() * m[0] * m[2]) * inner) as usize]);
-    let joined = memory.buffer("joined", &vec![f32::NAN; (grid.points() * inner) as usize]);
-    let gram = memory.buffer("gram", &vec![f32::NAN; (grid.points() * inner) as usize]);
+    let words = |lines: u32| vec![f32::NAN; (u64::from(lines * m[2]) * inner) as usize];
+    let sums = memory.buffer("sums", &words(lines));
+    let joined = memory.buffer("joined", &words(grid.grid_lines()));
+    let gram = memory.buffer("gram", &words(grid.grid_lines()));
 
     let scales = InputScales {
         row_exponent: rows.global(),
@@ -99,70 +74,88 @@ pub fn run(case: &Case, data: &Data, first: u32, schedule: Schedule) -> (Vec<f32
         launch(&memory, spec.name, parameters.items(lags) as u32, &parameters, schedule);
         first_line += count;
     }
-    // The outer axis as a plan's chunks of lines come.
+    // As a plan's chunks of lines come.
     let mut first_line = 0;
     while first_line < lines {
-        let rows = case.lines.min(lines - first_line);
-        let inner = u64::from(m[2]) * inner;
-        let parameters = AxisResample {
-            input: sums.global().offset(u64::from(first_line) * inner),
-            matrix: outer.global(),
-            output: resampled.global_mut(),
-            inner,
-            outer: first_line / n[0],
-            skipped: first_line % n[0],
-            rows,
-            inputs: n[0],
-            outputs: m[0],
+        let count = case.lines.min(lines - first_line);
+        let parameters = GridResample {
+            input: sums.global().offset(u64::from(first_line * m[2]) * inner),
+            outer: outer.global(),
+            half: half.global(),
+            channel_exponent: channels.global(),
+            scale_exponent: scale.global(),
+            output: joined.global_mut(),
+            grid: *grid,
+            column: n[0],
+            inputs: s.half(),
+            first_line,
+            lines: count,
+            first_block: first,
+            blocks,
         };
-        resample(&memory, &parameters, schedule);
-        first_line += rows;
+        launch(&memory, grid_resample::SPEC.name, parameters.items(), &parameters, schedule);
+        first_line += count;
     }
-    let parameters = HalfResample {
-        input: resampled.global(),
-        matrix: halves.global(),
-        channel_exponent: channels.global(),
-        scale_exponent: scale.global(),
-        output: joined.global_mut(),
-        grid: *grid,
-        inputs: s.half(),
-        first_block: first,
-        blocks,
-    };
-    launch(&memory, half_resample::SPEC.name, parameters.items().div_ceil(2), &parameters, schedule);
-    let parameters = AxisResample {
+    let parameters = PairResample {
         input: Global::from_address(joined.global().address()),
         matrix: pair.global(),
         output: gram.global_mut(),
         inner,
-        outer: 0,
-        skipped: 0,
-        rows: grid.points() as u32,
-        inputs: m[2],
-        outputs: m[2],
+        lines: grid.grid_lines(),
+        points: m[2],
     };
-    resample(&memory, &parameters, schedule);
+    launch(&memory, pair_resample::SPEC.name, parameters.items().div_ceil(2), &parameters, schedule);
     for (ci, e) in memory.read(&channels).into_iter().enumerate() {
         assert_eq!(e, data.channel_exponent(ci as u32));
     }
     (memory.read(&gram), memory.read(&scale)[0])
 }
 
-fn matrix(inputs: u32, outputs: u32, value: impl Fn(u32, u32) -> f64) -> Vec<f32> {
-    let mut matrix = vec![0.0; axis_resample::matrix_len(inputs, outputs) as usize];
-    for i in 0..inputs {
-        for a in 0..outputs {
-            matrix[axis_resample::matrix_index((inputs, outputs), i, a) as usize] = value(i, a) as f32;
+/// The even and odd part of Dirichlet's kernel in the point, from the definition.
+fn part(kernel: u32, f: f64, point: u32, odd: bool) -> f64 {
+    let g = f64::from(point) / f64::from(2 * kernel - 1);
+    let (here, opposite) = (dirichlet(kernel, f, g), dirichlet(kernel, f, -g));
+    (if odd { here - opposite } else { here + opposite }) / 2.0
+}
+
+/// The factors of the outer axis.
+pub fn outer_factors(n: u32, kernel: u32) -> Vec<f32> {
+    let rows = grid_resample::outer_rows(n);
+    (0..grid_resample::factors(rows, kernel))
+        .map(|index| match grid_resample::factor(rows, kernel, index) {
+            Some((fo, point, odd)) if fo <= n / 2 => part(kernel, f64::from(fo) / f64::from(n), point, odd) as f32,
+            _ => 0.0,
+        })
+        .collect()
+}
+
+/// The factors of the half axis.
+pub fn half_factors(s: &Spectrum) -> Vec<f32> {
+    let (n, kernel) = (s.n()[1], s.shape.kernel[1]);
+    (0..grid_resample::factors(s.half(), kernel))
+        .map(|index| match grid_resample::factor(s.half(), kernel, index) {
+            Some((fr, point, odd)) => {
+                (f64::from(s.weight(fr)) * part(kernel, f64::from(fr) / f64::from(n), point, odd)) as f32
+            }
+            None => 0.0,
+        })
+        .collect()
+}
+
+fn pair_matrix(m: u32) -> Vec<f32> {
+    let mut matrix = vec![0.0; pair_resample::matrix_len(m) as usize];
+    for component in 0..m {
+        for g in 0..m {
+            let (l, sine) = (component.div_ceil(2), component > 0 && component.is_multiple_of(2));
+            let angle = TAU * f64::from(l * g) / f64::from(m);
+            let value = if component == 0 { 1.0 } else { 2.0 * if sine { angle.sin() } else { angle.cos() } };
+            matrix[pair_resample::matrix_index(m, component, g) as usize] = value as f32;
         }
     }
     matrix
 }
 
-fn resample(memory: &Memory, parameters: &AxisResample, schedule: Schedule) {
-    launch(memory, axis_resample::SPEC.name, parameters.items().div_ceil(2), parameters, schedule);
-}
-
-fn launch<P: Sync>(memory: &Memory, name: &str, blocks: u32, parameters: &P, schedule: Schedule) {
+pub fn launch<P: Sync>(memory: &Memory, name: &str, blocks: u32, parameters: &P, schedule: Schedule) {
     let entry = entries::find(name).unwrap();
     assert_eq!(entry.parameter_bytes, size_of::<P>());
     let grid = Launch::of(entry.spec, blocks).shared_bytes(entry.spec.shared_bytes);

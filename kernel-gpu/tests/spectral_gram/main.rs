@@ -3,6 +3,7 @@
 
 mod data;
 mod launch;
+mod resample;
 
 use cuda_std::simt::Schedule;
 use data::{Case, Complex, Data};

@@ -141,9 +141,8 @@ fn it_is_timed_stage_by_stage_and_gives_all_back() {
             "tap_spectrum",
             "input_scales",
             "line_gram",
-            "axis_resample outer",
-            "half_resample",
-            "axis_resample pair",
+            "grid_resample",
+            "pair_resample",
             "gram_energy",
             "spectral_finish",
         ];

@@ -1,0 +1,625 @@
+//! The sums of all lines of frequencies, on the lines of the coarse grid.
+//!
+//! ```text
+//! H[g0, g1, m] = Σ_fr Σ_fo D_1(g1, fr)·D_0(g0, fo)·in[fr, fo, m]          fr ≤ N1/2, each counted half as often as it stands for
+//! out[r, m] = (H[g0, g1, m] ± conj H[−g0, −g1, m])·2^(E_i + E_j − 2m)     r = (g0, g1): see [`gram_grid`](crate::gram_grid)
+//! ```
+//!
+//! since G_{−f} = conj G_f entry by entry. m are the components of [`line_gram`](crate::line_gram): + for sums with cosines, − for
+//! sums with sines. Then all channels get one scale ([`input_scales`](crate::input_scales)).
+//!
+//! **Folded.** Real and imaginary parts are numbers like any other, but that conj gives the imaginary ones a minus: let σ be the sign
+//! of both together. D is the sum of a part E even in g, and so in f, and a part O odd in both. Of the products all that is left is
+//!
+//! ```text
+//! p, q = in[fo] ± σ·in[−fo]                                      one alone where fo = −fo
+//! S[h] = Σ_fr E_1[h, fr]·p        T[h] = Σ_fr O_1[h, fr]·q        h < K1
+//! A = Σ_fo E_0[g0, fo]·S          B = Σ_fo O_0[g0, fo]·T          for σ = −: O_0·S, E_0·T;  g0 < K0
+//! out at (g0, h): A + B, at (g0, −h): A − B
+//! ```
+//!
+//! **Launches.** One takes any range of lines, in the order of (fr, fo): lines that it does not have are zeros, and what earlier
+//! launches found is added. f32; the order follows from the shape and the ranges.
+//!
+//! **Data flow.** A warp owns 32 neighbouring numbers and a [tile](tiles) of points. It works in **steps** of one fr and a group of four
+//! ±fo, whose numbers and factors come to its own ring in shared memory (`cp.async`), seven steps ahead: no warp waits for another.
+//! Where numbers are few, two or four warps of a block share the steps, and add up what they found at the end.
+//!
+//! **Cost.** Reads each line once a tile of points, 8·(2·K2 − 1) bytes a channel pair. A step is 44 multiply-adds, for 8 numbers.
+//!
+//! **Launch.** One dimension, [`GridResample::items`] blocks or more.
+
+use cuda_std::global::{Global, GlobalMut};
+use cuda_std::launch::KernelSpec;
+
+use crate::gram_grid::{BLOCK_WORDS, Grid};
+use crate::spectrum::{div, div_rem};
+
+/// The parameters.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct GridResample {
+    /// The lines of this launch, (line, m, block of this launch, 16, 16, [re, im]).
+    pub input: Global<f32>,
+    /// E_0 and O_0, (tile, pair of fo, 16): see [`factor`].
+    pub outer: Global<f32>,
+    /// E_1 and O_1 times what fr counts, (tile, fr, 16).
+    pub half: Global<f32>,
+    /// E of each ci.
+    pub channel_exponent: Global<i32>,
+    /// The m of the scale.
+    pub scale_exponent: Global<i32>,
+    /// Out: (r, m, block of this launch, 16, 16, [re, im]).
+    pub output: GlobalMut<f32>,
+    /// The grid.
+    pub grid: Grid,
+    /// N0, the lines of one fr.
+    pub column: u32,
+    /// N1/2 + 1, the fr of all launches.
+    pub inputs: u32,
+    /// The first line; lines before it were an earlier launch's.
+    pub first_line: u32,
+    /// How many.
+    pub lines: u32,
+    /// The first block of channel pairs.
+    pub first_block: u32,
+    /// How many.
+    pub blocks: u32,
+}
+
+/// Threads of a block.
+const THREADS: u32 = 128;
+const WARPS: u32 = THREADS / 32;
+/// Pairs ±fo of a group.
+const PAIRS: u32 = 4;
+/// Numbers of a factors' row: E at 0, three unused, E of four points, O of these, four of zeros.
+const PITCH: u32 = 16;
+/// Points of a tile beside 0, at most.
+const WIDEST: u32 = 4;
+/// Words of a step: eight lines' 32 numbers and a row of factors.
+const SLOT: u32 = 2 * PAIRS * 32 + PITCH;
+/// Steps that a warp holds.
+const SLOTS: u32 = 8;
+/// Warps below which each number is shared by two, or by four: some two a scheduler of a large GPU.
+const ENOUGH: u32 = 1024;
+
+/// The launch.
+pub const SPEC: KernelSpec =
+    KernelSpec { name: "grid_resample", threads: THREADS, min_blocks: 3, shared_bytes: 4 * WARPS * SLOTS * SLOT };
+
+/// Tiles of the points g < K of an axis: point 0 is in all of them.
+#[inline(always)]
+pub const fn tiles(kernel: u32) -> u32 {
+    if kernel <= WIDEST { 1 } else { (kernel - 1).div_ceil(WIDEST) }
+}
+
+/// Points of a tile beside 0: two or four.
+#[inline(always)]
+pub const fn width(kernel: u32) -> u32 {
+    if kernel - 1 <= 2 * tiles(kernel) { 2 } else { WIDEST }
+}
+
+/// The groups of ±fo.
+#[inline(always)]
+const fn groups(column: u32) -> u32 {
+    (column / 2 + 1).div_ceil(PAIRS)
+}
+
+/// Rows of a tile of the outer axis' factors: fo ≤ N0/2, and rows of zeros up to whole groups.
+#[inline(always)]
+pub const fn outer_rows(column: u32) -> u32 {
+    groups(column) * PAIRS
+}
+
+/// Numbers of an axis' factors.
+#[inline(always)]
+pub const fn factors(rows: u32, kernel: u32) -> u32 {
+    rows * tiles(kernel) * PITCH
+}
+
+/// What an axis' factors hold at `index`: (frequency, point, whether of the odd part); None is 0.
+#[inline(always)]
+pub const fn factor(rows: u32, kernel: u32, index: u32) -> Option<(u32, u32, bool)> {
+    let (row, at) = div_rem(index, PITCH);
+    let (tile, frequency) = div_rem(row, rows);
+    let place = at % 4 + 1;
+    let point = tile * width(kernel) + place;
+    if at == 0 {
+        Some((frequency, 0, false))
+    } else if at >= 4 && at < 12 && place <= width(kernel) && point < kernel {
+        Some((frequency, point, at >= 8))
+    } else {
+        None
+    }
+}
+
+impl GridResample {
+    /// Tiles of g0, and of h.
+    #[inline(always)]
+    const fn tiles(&self) -> [u32; 2] {
+        [tiles(self.grid.kernel[0]), tiles(self.grid.kernel[1])]
+    }
+
+    /// Numbers of a line.
+    #[inline(always)]
+    const fn inner(&self) -> u64 {
+        self.grid.m()[2] as u64 * self.blocks as u64 * BLOCK_WORDS as u64
+    }
+
+    /// Pieces of 32 numbers and tiles; they fit 32 bits, for an output's memory does.
+    #[inline(always)]
+    const fn units(&self) -> u32 {
+        let [outer, half] = self.tiles();
+        (self.inner() / 32) as u32 * outer * half
+    }
+
+    /// Warps that share a unit.
+    #[inline(always)]
+    pub const fn ways(&self) -> u32 {
+        let units = self.units();
+        if units >= ENOUGH {
+            1
+        } else if units >= ENOUGH / 2 {
+            2
+        } else {
+            4
+        }
+    }
+
+    /// Blocks of threads that have work.
+    #[inline(always)]
+    pub const fn items(&self) -> u32 {
+        self.units().div_ceil(WARPS / self.ways())
+    }
+
+    /// The first fr that the launch has lines of, and how many.
+    #[inline(always)]
+    const fn frequencies(&self) -> (u32, u32) {
+        let first = div(self.first_line, self.column);
+        (first, (self.first_line + self.lines).div_ceil(self.column) - first)
+    }
+}
+
+pub mod device {
+    //! The device code.
+    use cuda_std::async_copy::{commit_group, copy, copy_padded_through_l2, wait_group};
+    use cuda_std::float::Float;
+    use cuda_std::shared::Shared;
+    use cuda_std::thread::{block_idx_x, lane_index, sync_threads, warp_index};
+    use cuda_std::warp::sync_warp;
+    use cuda_std::{kernel, unroll};
+
+    use super::*;
+    use crate::spectrum::{EMPTY, TILE};
+
+    /// See the module.
+    ///
+    /// # Safety
+    /// Each pointer holds what its field says; nobody else accesses `output`; the launch is as [`SPEC`] says.
+    #[kernel(max_threads = 128, min_blocks = 3)]
+    pub unsafe fn grid_resample(p: GridResample) {
+        let [k0, k1, _] = p.grid.kernel;
+        // SAFETY: the caller's promise; the widths are the tiles'.
+        unsafe {
+            match (width(k0), width(k1)) {
+                (2, 2) => run::<3, 3>(&p),
+                (2, _) => run::<3, 5>(&p),
+                (_, 2) => run::<5, 3>(&p),
+                _ => run::<5, 5>(&p),
+            }
+        }
+    }
+
+    /// A warp's share of the work.
+    struct Share {
+        /// Its tile of g0, and of h.
+        tiles: [u32; 2],
+        /// Where the lane's number lies in a line.
+        place: u64,
+        /// Whether there is one.
+        exists: bool,
+        /// Which of the warps it is that share the unit.
+        way: u32,
+    }
+
+    impl Share {
+        #[inline(always)]
+        fn mine(p: &GridResample) -> Self {
+            let ways = p.ways();
+            let (warp, way) = div_rem(warp_index(), ways);
+            let unit = block_idx_x() * (WARPS / ways) + warp;
+            let exists = unit < p.units();
+            let [outer, half] = p.tiles();
+            // Tiles of the same numbers follow each other.
+            let (rest, tile_1) = div_rem(if exists { unit } else { 0 }, half);
+            let (piece, tile_0) = div_rem(rest, outer);
+            Self { tiles: [tile_0, tile_1], place: piece as u64 * 32 + lane_index() as u64, exists, way }
+        }
+    }
+
+    /// What becomes of one tile: A and B, (g0, h); point 0 is the first.
+    struct Sums<const U: usize, const V: usize> {
+        even: [[f32; V]; U],
+        odd: [[f32; V]; U],
+    }
+
+    /// S and T of a group.
+    struct Group<const V: usize> {
+        even: [[f32; V]; PAIRS as usize],
+        odd: [[f32; V]; PAIRS as usize],
+    }
+
+    /// # Safety
+    /// As the kernel, for tiles of `U` g0 and `V` h, both with 0.
+    #[inline(always)]
+    unsafe fn run<const U: usize, const V: usize>(p: &GridResample) {
+        let (ways, share) = (p.ways(), Share::mine(p));
+        // Words: component, block, channel pair, part.
+        let (line_block, word) = ((share.place / BLOCK_WORDS as u64) as u32, (share.place % BLOCK_WORDS as u64) as u32);
+        let (component, block) = div_rem(line_block, p.blocks);
+        let cosine = component == 0 || component % 2 == 1;
+        let sign = if cosine == word.is_multiple_of(2) { 1.0 } else { -1.0 };
+        let ring = Shared::<f32>::dynamic(4 * SLOTS * SLOT * warp_index());
+        // SAFETY: the share is the warp's, the ring too; the block's channels, and m.
+        unsafe {
+            let mut sums = steps::<U, V>(p, &share, ring, sign);
+            if ways > 1 {
+                gather(&mut sums, ways, share.way, ring);
+            }
+            if share.exists && share.way == 0 {
+                let scale = scale(p, p.first_block + block, word / 2);
+                store(p, &share, &sums, scale);
+            }
+        }
+    }
+
+    /// A and B of the warp's steps.
+    ///
+    /// # Safety
+    /// The ring is the warp's, all of which calls this.
+    #[inline(always)]
+    unsafe fn steps<const U: usize, const V: usize>(
+        p: &GridResample,
+        share: &Share,
+        ring: Shared<f32>,
+        sign: f32,
+    ) -> Sums<U, V> {
+        let (ways, (_, columns)) = (p.ways(), p.frequencies());
+        let all = groups(p.column) * columns;
+        let (mut step, end) = (all * share.way / ways, all * (share.way + 1) / ways);
+        let end = if share.exists { end } else { step };
+        let (mut group, mut fr) = div_rem(step, columns);
+        let outer = p.outer.offset((share.tiles[0] * outer_rows(p.column)) as u64 * PITCH as u64);
+        let (mut ahead, mut asked) = (Ahead::new(p, share, (group, fr)), step);
+        while asked < step + SLOTS - 1 {
+            if asked < end {
+                // SAFETY: the step is there; nobody uses the ring yet.
+                unsafe { ahead.bring(ring.offset(asked % SLOTS * SLOT)) };
+            }
+            commit_group();
+            asked += 1;
+        }
+        let mut sums = Sums { even: [[0f32; V]; U], odd: [[0f32; V]; U] };
+        let mut now = Group::ZERO;
+        while step < end {
+            wait_group::<{ SLOTS - 2 }>();
+            sync_warp(); // the step is complete, and the one before no longer read
+            // SAFETY: the slot is that of the step before; this one's numbers and factors are there, and those of the group.
+            unsafe {
+                if asked < end {
+                    ahead.bring(ring.offset(asked % SLOTS * SLOT));
+                }
+                commit_group();
+                asked += 1;
+                now.add(ring.offset(step % SLOTS * SLOT), sign);
+                step += 1;
+                fr += 1;
+                if fr == columns || step == end {
+                    sums.add(&now, outer.offset((group * PAIRS * PITCH) as u64), sign);
+                    (now, fr) = (Group::ZERO, 0);
+                    group += 1;
+                }
+            }
+        }
+        sums
+    }
+
+    /// The next step to ask for: what of it this lane copies, 16 bytes of two of the eight lines, and of the factors.
+    struct Ahead<'a> {
+        p: &'a GridResample,
+        /// The lane's 16 bytes of the launch's first line.
+        base: u64,
+        /// The tile's factors of the launch's first fr, the lane's 16 bytes.
+        half: Global<f32>,
+        group: u32,
+        /// fr among the launch's, and how many those are.
+        fr: u32,
+        columns: u32,
+        /// The lines among the launch's: past them for those that it does not have.
+        line: [u32; 2],
+        /// The addresses of the lane's 16 bytes of them.
+        from: [u64; 2],
+        /// Bytes to copy: none where fo = −fo is there already.
+        taken: [u32; 2],
+    }
+
+    impl<'a> Ahead<'a> {
+        #[inline(always)]
+        fn new(p: &'a GridResample, share: &Share, (group, fr): (u32, u32)) -> Self {
+            let (lane, (first, columns)) = (lane_index(), p.frequencies());
+            let row = (share.tiles[1] * p.inputs + first) as u64;
+            let half = p.half.offset(row * PITCH as u64 + 4 * (lane % (PITCH / 4)) as u64);
+            let base = p.input.offset(share.place - lane as u64 + 4 * (lane % 8) as u64).address();
+            let mut ahead = Self { p, base, half, group, fr, columns, line: [0; 2], from: [0; 2], taken: [0; 2] };
+            ahead.turn();
+            ahead
+        }
+
+        /// To the lines of its group and fr.
+        #[inline(always)]
+        fn turn(&mut self) {
+            let (p, lane) = (self.p, lane_index());
+            let skipped = p.first_line - p.frequencies().0 * p.column;
+            unroll!(k < 2, {
+                let pair = self.group * PAIRS + 2 * k as u32 + lane / 16;
+                let mirrored = lane / 8 % 2 == 1;
+                let exists = pair <= p.column / 2 && !(mirrored && (pair == 0 || 2 * pair == p.column));
+                let fo = if mirrored { p.column.wrapping_sub(pair) } else { pair };
+                // Before the first line it is negative, and so past the last.
+                let line = (self.fr * p.column).wrapping_add(fo).wrapping_sub(skipped);
+                self.line[k] = line;
+                self.from[k] = self.base.wrapping_add((line as i32 as u64).wrapping_mul(4 * p.inner()));
+                self.taken[k] = if exists { 16 } else { 0 };
+            });
+        }
+
+        /// Starts this lane's copies of the step, and goes to the next.
+        ///
+        /// # Safety
+        /// The step exists; nobody reads or copies into the slot.
+        #[inline(always)]
+        unsafe fn bring(&mut self, slot: Shared<f32>) {
+            let (p, to) = (self.p, slot.offset(4 * lane_index()));
+            unroll!(k < 2, {
+                let taken = if self.line[k] < p.lines { self.taken[k] } else { 0 };
+                // SAFETY: a line of the launch, or nothing is read; the lane's place among four lines of the slot.
+                unsafe { copy_padded_through_l2(to.offset(128 * k as u32), Global::from_address(self.from[k]), taken) };
+                self.line[k] = self.line[k].wrapping_add(p.column);
+                self.from[k] = self.from[k].wrapping_add(4 * p.inner() * p.column as u64);
+            });
+            if lane_index() < PITCH / 4 {
+                // SAFETY: the step's row of the factors, whose place is behind the lines.
+                unsafe { copy::<16, _>(to.offset(2 * PAIRS * 32), self.half.offset((self.fr * PITCH) as u64)) };
+            }
+            self.fr += 1;
+            if self.fr == self.columns {
+                self.fr = 0;
+                self.group += 1;
+                self.turn();
+            }
+        }
+    }
+
+    impl<const V: usize> Group<V> {
+        const ZERO: Self = Self { even: [[0.0; V]; PAIRS as usize], odd: [[0.0; V]; PAIRS as usize] };
+
+        /// Adds a step.
+        ///
+        /// # Safety
+        /// Its numbers and factors are in the slot.
+        #[inline(always)]
+        unsafe fn add(&mut self, slot: Shared<f32>, sign: f32) {
+            let (numbers, factors) = (slot.offset(lane_index()), slot.offset(2 * PAIRS * 32));
+            let (mut even, mut odd) = ([0f32; 5], [0f32; 5]);
+            // SAFETY: the caller's promise; a row of factors lies on a 16-byte boundary.
+            unsafe {
+                even[0] = factors.load(0);
+                factors.load_16(4, &mut even[1..]);
+                factors.load_16(8, &mut odd[1..]);
+            }
+            unroll!(j < 4, {
+                // SAFETY: the caller's promise.
+                let (here, there) = unsafe { (numbers.load(64 * j as u32), numbers.load(64 * j as u32 + 32)) };
+                let (p, q) = (sign.fma(there, here), (-sign).fma(there, here));
+                unroll!(v < 5, {
+                    if v < V {
+                        self.even[j][v] = even[v].fma(p, self.even[j][v]);
+                        if v > 0 {
+                            self.odd[j][v] = odd[v].fma(q, self.odd[j][v]);
+                        }
+                    }
+                });
+            });
+        }
+    }
+
+    impl<const U: usize, const V: usize> Sums<U, V> {
+        /// Adds a group, whose rows of factors begin at `outer`.
+        ///
+        /// # Safety
+        /// They are there.
+        #[inline(always)]
+        unsafe fn add(&mut self, group: &Group<V>, outer: Global<f32>, sign: f32) {
+            // Of the odd part point 0 is a zero.
+            let (even, odd) = ([0, 4], [12, 8]);
+            let (of_even, of_odd) = if sign > 0.0 { (even, odd) } else { (odd, even) };
+            unroll!(j < 4, {
+                // SAFETY: the caller's promise.
+                let (of_even, of_odd) = unsafe { (row(outer, j as u64, of_even), row(outer, j as u64, of_odd)) };
+                unroll!(u < 5, {
+                    if u < U {
+                        unroll!(v < 5, {
+                            if v < V {
+                                self.even[u][v] = of_even[u].fma(group.even[j][v], self.even[u][v]);
+                                if v > 0 {
+                                    self.odd[u][v] = of_odd[u].fma(group.odd[j][v], self.odd[u][v]);
+                                }
+                            }
+                        });
+                    }
+                });
+            });
+        }
+
+        /// Every number, A then B.
+        #[inline(always)]
+        fn each(&mut self, mut visit: impl FnMut(u32, &mut f32)) {
+            unroll!(u < 5, {
+                if u < U {
+                    unroll!(v < 5, {
+                        if v < V {
+                            visit((u * V + v) as u32, &mut self.even[u][v]);
+                            if v > 0 {
+                                visit((U * V + u * V + v) as u32, &mut self.odd[u][v]);
+                            }
+                        }
+                    });
+                }
+            });
+        }
+    }
+
+    /// Five factors of row `j`: of point 0, and of the four others.
+    ///
+    /// # Safety
+    /// The row is there.
+    #[inline(always)]
+    unsafe fn row(rows: Global<f32>, j: u64, [zero, others]: [u64; 2]) -> [f32; 5] {
+        let row = rows.offset(j * PITCH as u64);
+        // SAFETY: the caller's promise; rows lie on 16-byte boundaries.
+        let (first, [a, b, c, d]) = unsafe { (row.load(zero), row.load_array::<4>(others)) };
+        [first, a, b, c, d]
+    }
+
+    /// Adds up, in the first of the warps that share a unit, what each of them found.
+    ///
+    /// # Safety
+    /// All threads of the block call this; no copies into the ring, which is the warp's, are on their way.
+    #[inline(always)]
+    unsafe fn gather<const U: usize, const V: usize>(sums: &mut Sums<U, V>, ways: u32, way: u32, ring: Shared<f32>) {
+        let lane = ring.offset(lane_index());
+        sync_warp(); // the last step is no longer read
+        if way > 0 {
+            // SAFETY: 50 numbers of each lane, fewer than a ring's words, in the warp's own.
+            sums.each(|place, sum| unsafe { lane.store(32 * place, *sum) });
+        }
+        sync_threads();
+        if way == 0 {
+            let mut other = 1;
+            while other < ways {
+                let lane = lane.offset(other * SLOTS * SLOT);
+                // SAFETY: the warp that stored them is one of the block's next, and did so before the barrier.
+                sums.each(|place, sum| *sum += unsafe { lane.load(32 * place) });
+                other += 1;
+            }
+        }
+    }
+
+    /// Stores A + B and A − B, on top of what earlier launches stored.
+    ///
+    /// # Safety
+    /// The share exists; its outputs are this warp's.
+    #[inline(always)]
+    unsafe fn store<const U: usize, const V: usize>(p: &GridResample, share: &Share, sums: &Sums<U, V>, scale: f32) {
+        let ([k0, k1, _], [_, m1, _]) = (p.grid.kernel, p.grid.m());
+        let put = |line: u32, sum: f32| {
+            let at = line as u64 * p.inner() + share.place;
+            // SAFETY: a line of the grid; a number a lane. Earlier launches wrote all that this one goes on from.
+            unsafe {
+                let before = if p.first_line > 0 { p.output.load(at) } else { 0.0 };
+                p.output.store(at, scale.fma(sum, before));
+            }
+        };
+        let [first_0, first_1] = [share.tiles[0] * (U - 1) as u32, share.tiles[1] * (V - 1) as u32];
+        unroll!(u < 5, {
+            unroll!(v < 5, {
+                if u < U && v < V {
+                    // Point 0 is the first tile's.
+                    let g0 = if u == 0 { 0 } else { first_0 + u as u32 };
+                    let h = if v == 0 { 0 } else { first_1 + v as u32 };
+                    let here = g0 < k0 && h < k1 && (u > 0 || first_0 == 0) && (v > 0 || first_1 == 0);
+                    if here {
+                        // Of g0 = 0 the half of the lines has h alone.
+                        let line = if u == 0 { h } else { k1 + (g0 - 1) * m1 + h };
+                        put(line, sums.even[u][v] + sums.odd[u][v]);
+                        if u > 0 && v > 0 {
+                            put(line + m1 - 2 * h, sums.even[u][v] - sums.odd[u][v]);
+                        }
+                    }
+                }
+            });
+        });
+    }
+
+    /// 2^(E_i + E_j − 2m) of a channel pair of a block.
+    ///
+    /// # Safety
+    /// The block is one of the grid's.
+    #[inline(always)]
+    unsafe fn scale(p: &GridResample, block: u32, pair: u32) -> f32 {
+        let (i, j) = p.grid.block(block);
+        let (channels, mut scale) = ([i * TILE + pair / TILE, j * TILE + pair % TILE], 1.0);
+        unroll!(n < 2, {
+            let exponent = if channels[n] < p.grid.in_channels {
+                // SAFETY: ci < Cin; m is one number.
+                unsafe { p.channel_exponent.load(channels[n] as u64) - p.scale_exponent.load(0) }
+            } else {
+                EMPTY
+            };
+            // Never above 0; what is 2^120 below the largest is nothing beside it, and channels may be empty.
+            scale *= if exponent < -120 { 0.0 } else { f32::from_bits(((127 + exponent) as u32) << 23) };
+        });
+        scale
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::collections::HashSet;
+    use std::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn tiles_are_as_narrow_as_their_points_allow() {
+        let found: Vec<_> = [1, 2, 3, 4, 5, 6, 7, 9, 10, 13, 14].map(|k| (width(k), tiles(k))).into();
+        let expected = [(2, 1), (2, 1), (2, 1), (4, 1), (4, 1), (4, 2), (4, 2), (4, 2), (4, 3), (4, 3), (4, 4)];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn each_factor_has_a_place_and_point_0_one_a_tile() {
+        for kernel in 1..30 {
+            let found: Vec<_> = (0..factors(7, kernel)).filter_map(|index| factor(7, kernel, index)).collect();
+            assert!(found.iter().all(|&(frequency, point, _)| frequency < 7 && point < kernel));
+            let zeros = found.iter().filter(|&&(_, point, odd)| point == 0 && !odd).count() as u32;
+            assert_eq!((zeros, found.len() as u32), (7 * tiles(kernel), zeros + 7 * 2 * (kernel - 1)));
+            assert_eq!(found.iter().collect::<HashSet<_>>().len() as u32, 7 * (2 * kernel - 1));
+        }
+    }
+
+    #[test]
+    fn kernelbench_77_is_a_warp_for_32_numbers() {
+        let null = Global::null();
+        let parameters = GridResample {
+            input: null,
+            outer: null,
+            half: null,
+            channel_exponent: Global::null(),
+            scale_exponent: Global::null(),
+            output: GlobalMut::null(),
+            grid: Grid { kernel: [5, 5, 5], in_channels: 64, out_channels: 128 },
+            column: 20,
+            inputs: 19,
+            first_line: 200,
+            lines: 180,
+            first_block: 0,
+            blocks: 10,
+        };
+        assert_eq!((parameters.units(), parameters.ways(), parameters.items()), (1440, 1, 360));
+        assert_eq!((parameters.frequencies(), groups(20)), ((10, 9), 3));
+        let few = GridResample { blocks: 1, first_line: 7, lines: 40, ..parameters };
+        assert_eq!((few.units(), few.ways(), few.items(), few.frequencies()), (144, 4, 144, (0, 3)));
+    }
+}
