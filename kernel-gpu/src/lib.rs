@@ -36,6 +36,7 @@ pub mod gram_grid;
 pub mod half_resample;
 pub mod input_scales;
 pub mod line_gram;
+pub mod line_gram_list;
 pub mod line_gram_stage;
 pub mod moments;
 pub mod pool_finish;
