@@ -96,9 +96,9 @@ pub mod device {
     /// The list of an item, in shared memory:
     ///
     /// ```text
-    /// [tile of 5] address of the high words of its first channel, of the low ones (64 bits each), first channel, channels
+    /// [tile of 5, there or not] address of the high words of its first channel, of the low ones (64 bits each), first channel, channels
     /// [block of 4] line of the launch, block of the launch or u32::MAX, left and right tile of the list
-    /// tiles, pass of lags, whether no row needs scaling
+    /// tiles, pass of lags, whether no row needs scaling, whether all tiles have 16 channels
     /// ```
     #[derive(Clone, Copy)]
     pub struct List {
@@ -163,6 +163,12 @@ pub mod device {
                     self.word(6 * place + 4).store(0, channel);
                     self.word(6 * place + 5).store(0, if left < TILE { left } else { TILE });
                 }
+                // Those that are not there have an address too: so they can all be loaded.
+                let unused = lane.wrapping_sub(2 * GROUP);
+                if unused >= firsts.count_ones() && unused < TILES {
+                    self.address(unused, false).store(0, p.high.address());
+                    self.address(unused, true).store(0, p.low.address());
+                }
                 let member = 6 * TILES + 4 * which;
                 if lane < 2 * GROUP {
                     self.word(member + 2 + side).store(0, place);
@@ -176,6 +182,7 @@ pub mod device {
                     rest.store(0, firsts.count_ones());
                     rest.store(1, item.pass);
                     rest.store(2, p.scale_exponent.load(1) as u32);
+                    rest.store(3, s.shape.in_channels.is_multiple_of(TILE) as u32);
                 }
             }
         }
@@ -208,6 +215,16 @@ pub mod device {
         pub unsafe fn is_uniform(&self) -> bool {
             // SAFETY: the caller's promise.
             unsafe { self.word(6 * TILES + 4 * GROUP).load(2) != 0 }
+        }
+
+        /// Whether all tiles have 16 channels.
+        ///
+        /// # Safety
+        /// As [`Self::held`].
+        #[inline(always)]
+        pub unsafe fn is_whole(&self) -> bool {
+            // SAFETY: the caller's promise.
+            unsafe { self.word(6 * TILES + 4 * GROUP).load(3) != 0 }
         }
 
         /// The words of the first channel's first row of a tile, or their low parts.

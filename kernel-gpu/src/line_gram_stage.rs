@@ -86,11 +86,11 @@ pub mod device {
         image: u32,
     }
 
-    /// What of a stage a thread copies: one plane, one image, and of each tile every second channel.
+    /// What of a stage a thread copies: one plane, one image, and of each tile half of the channels.
     struct Share {
         plane: u32,
         image: u32,
-        /// The first of its channels in a tile: 0 or 1.
+        /// The first of its channels in a tile: 0 or 8.
         channel: u32,
     }
 
@@ -100,7 +100,7 @@ pub mod device {
         fn mine() -> Self {
             let thread = opaque(thread_idx_x());
             let row = thread / PLANES;
-            Self { plane: thread % PLANES, image: row % IMAGES, channel: row / IMAGES }
+            Self { plane: thread % PLANES, image: row % IMAGES, channel: 8 * (row / IMAGES) }
         }
 
         /// The place of its first channel in a buffer, but for the swapped images.
@@ -112,7 +112,7 @@ pub mod device {
         /// From there to the `i`-th of its channels in a tile.
         #[inline(always)]
         const fn channel(&self, i: u32) -> u32 {
-            2 * i * IMAGES + 4 * ((self.image / 4) ^ (i % 4))
+            i * IMAGES + 4 * ((self.image / 4) ^ (i / 2 % 4))
         }
     }
 
@@ -176,47 +176,59 @@ pub mod device {
             let (mut s, share) = (self.p.spectrum, Share::mine());
             (s.shape.batch, s.shape.in_channels) = (opaque(s.shape.batch), opaque(s.shape.in_channels));
             let (batch, image) = (s.shape.batch, stage.image + share.image);
-            // Words from one channel to the one after the next.
-            let pitch = (16 * batch) as u64;
+            // Words from one channel to the next.
+            let pitch = (8 * batch) as u64;
             let low = STRICT && share.plane >= 4;
             let slot = if low { share.plane - 4 } else { share.plane };
             let within = s.place(0, image, stage.slot) + (slot + 8 * batch * share.channel) as u64;
-            let mut to = Self::buffer(number).offset(share.place());
-            let mut held = 0;
+            let to = Self::buffer(number).offset(share.place());
             // SAFETY: the list is complete.
-            while held < unsafe { self.list.held() } {
-                // SAFETY: a tile of the list.
-                let (tile, exist) = unsafe { (self.list.words(held, low), self.list.channels(held)) };
-                let mut from = tile.offset(within);
-                // One place for every fourth of the thread's channels.
+            let (count, whole) = unsafe { (self.list.held(), self.list.is_whole()) };
+            if whole && batch == IMAGES {
+                // Every place is a number from one of these, for two in eight of the thread's channels.
                 let places = [0, 1, 2, 3].map(|i| Shared::<u32>::offset(to, 4 * ((share.image / 4) ^ i)));
-                let full = exist == TILE && stage.image + IMAGES <= batch;
-                if full && batch == IMAGES {
-                    unroll!(i < 8, {
-                        let from = from.offset((16 * IMAGES * i as u32) as u64);
-                        // SAFETY: ci < Cin, b < B, a slot of the line; the place is in the buffer.
-                        unsafe { copy::<4, _>(places[i % 4].offset(2 * i as u32 * IMAGES), from) };
-                    });
-                } else if full {
-                    unroll!(i < 8, {
-                        // SAFETY: as above.
-                        unsafe { copy::<4, _>(places[i % 4].offset(2 * i as u32 * IMAGES), from) };
-                        // Opaque: else all eight addresses are computed first, and registers run short.
-                        from = Global::from_address(opaque(from.offset(pitch).address()));
-                    });
-                } else {
-                    let mut i = 0;
-                    while i < 8 {
-                        let taken = if image < batch && share.channel + 2 * i < exist { 4 } else { 0 };
-                        // SAFETY: as above, or nothing is read.
-                        unsafe { copy_padded::<4, _>(to.offset(share.channel(i)), from, taken) };
-                        from = from.offset(pitch);
-                        // Opaque: for the same reason this remains a loop.
-                        i = opaque(i + 1);
+                // All at once, and from the middle on, so that the distances are short: fewer instructions.
+                let half = 4 * pitch;
+                // SAFETY: the list has an address for each tile that there may be.
+                let tiles = [0, 1, 2, 3, 4].map(|held| unsafe { self.list.words(held, low) }.offset(within + half));
+                unroll!(held < 5, {
+                    if (held as u32) < count {
+                        let middle = opaque(tiles[held].address());
+                        unroll!(i < 8, {
+                            let to = places[i / 2 % 4].offset((held as u32 * TILE + i as u32) * IMAGES);
+                            let bytes = (32 * IMAGES as u64).wrapping_mul((i as u64).wrapping_sub(4));
+                            // SAFETY: ci < Cin, b < B, a slot of the line; the place is in the buffer.
+                            unsafe { copy::<4, _>(to, Global::from_address(middle.wrapping_add(bytes))) };
+                        });
                     }
+                });
+            } else {
+                let mut held = 0;
+                while held < count {
+                    // SAFETY: a tile of the list.
+                    let (tile, exist) = unsafe { (self.list.words(held, low), self.list.channels(held)) };
+                    let (mut from, to) = (tile.offset(within), to.offset(held * TILE * IMAGES));
+                    let full = exist == TILE && stage.image + IMAGES <= batch;
+                    // Opaque: else all eight addresses are computed first, and registers run short; and the second is to remain
+                    // a loop.
+                    if full {
+                        unroll!(i < 8, {
+                            // SAFETY: as above.
+                            unsafe { copy::<4, _>(to.offset(share.channel(i as u32)), from) };
+                            from = Global::from_address(opaque(from.offset(pitch).address()));
+                        });
+                    } else {
+                        let mut i = 0;
+                        while i < 8 {
+                            let taken = if image < batch && share.channel + i < exist { 4 } else { 0 };
+                            // SAFETY: as above, or nothing is read.
+                            unsafe { copy_padded::<4, _>(to.offset(share.channel(i)), from, taken) };
+                            from = from.offset(pitch);
+                            i = opaque(i + 1);
+                        }
+                    }
+                    held += 1;
                 }
-                to = to.offset(TILE * IMAGES);
-                held += 1;
             }
             // Cos and sin of each pair of slots.
             let (thread, words) = (opaque(thread_idx_x()), 4 * Self::QUADS * LAGS as u32);
@@ -250,8 +262,8 @@ pub mod device {
                 // SAFETY: a tile of the list.
                 let (first, exist) = unsafe { (self.list.first_channel(held), self.list.channels(held)) };
                 let mut i = 0;
-                while i < 8 && share.channel + 2 * i < exist && image < shape.batch {
-                    let channel = (first + share.channel + 2 * i) as u64;
+                while i < 8 && share.channel + i < exist && image < shape.batch {
+                    let channel = (first + share.channel + i) as u64;
                     // SAFETY: ci < Cin, b < B; the word is this thread's copy.
                     unsafe {
                         let e = self.p.row_exponent.load(channel * shape.batch as u64 + image as u64);
