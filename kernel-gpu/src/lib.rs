@@ -37,6 +37,7 @@ pub mod half_resample;
 pub mod input_scales;
 pub mod line_gram;
 pub mod line_gram_list;
+pub mod line_gram_product;
 pub mod line_gram_stage;
 pub mod moments;
 pub mod pool_finish;
