@@ -34,8 +34,6 @@ pub mod gram_grid;
 pub mod grid_resample;
 pub mod input_scales;
 pub mod line_gram;
-pub mod line_gram_list;
-pub mod line_gram_product;
 pub mod line_gram_stage;
 pub mod moments;
 pub mod opaque;

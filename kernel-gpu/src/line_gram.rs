@@ -5,26 +5,21 @@
 //! C_l[i,j] = Σ_fp cos(2πl·fp/N2)·G_f[i,j]   (0 ≤ l < K2)      S_l[i,j] = Σ_fp sin(2πl·fp/N2)·G_f[i,j]   (0 < l < K2)
 //! ```
 //!
-//! A block of eight warps takes four [blocks](crate::gram_grid) of 16 × 16 channel pairs, of one line or of several
-//! ([`line_gram_list`](crate::line_gram_list)), and up to two or four lags; a warp half of a block, 16 × 8 pairs, whose sums it keeps
-//! in registers. [`line_gram_stage`](crate::line_gram_stage) brings the rows through shared memory, eight slots (strict lines: four) of
-//! 16 images at a time.
+//! A block of four warps takes one line, two [blocks](crate::gram_grid) of 16 × 16 channel pairs, and up to two or four lags; a
+//! warp half of a block, 16 × 8 pairs, whose sums it keeps in registers. [`line_gram_stage`](crate::line_gram_stage) brings the
+//! rows of both through shared memory, eight slots (strict lines: four) of 16 images at a time.
 //!
-//! **Products** of the tensor cores, G of each slot: [`line_gram_product`](crate::line_gram_product).
+//! **Products.** A word of the spectrum, (re, im), is two neighbouring factors of `mma.m16n8k16`: with x as it is on both sides
+//! the sum over k is Re G, with (−im, re) on the right it is Im G. The eight words of a product are those of +fp and of −fp of four
+//! images: as they are, the sum is that of G₊ + G₋, with those of −fp negated on the right, of G₊ − G₋. C_l takes cos times the
+//! one, S_l sin times the other. In strict lines, and for fp = 0 in the others, a second word holds what rounding left of the
+//! first; products are high·high + high·low + low·high.
 //!
-//! **Sums.** C_l takes cos times G₊ + G₋, the G of ±fp, and S_l sin times G₊ − G₋. Where N2 is even, f' = N2/2 − fp has the
-//! same cosines and sines but for signs, and the [slots](crate::spectrum) hold both side by side: four additions serve both,
+//! **Accumulation.** f32: products of at most 16 images in the tensor cores, from there multiply-adds that round to nearest. The
+//! order follows from the shape.
 //!
-//! ```text
-//! even l    C_l += cos·((G₊ + G₋) + (G'₊ + G'₋))        S_l += sin·((G₊ − G₋) − (G'₊ − G'₋))
-//! odd l     C_l += cos·((G₊ + G₋) − (G'₊ + G'₋))        S_l += sin·((G₊ − G₋) + (G'₊ − G'₋))
-//! ```
-//!
-//! **Accumulation.** f32: products of at most 16 images of a slot in the tensor cores, from there additions and multiply-adds that
-//! round to nearest. The order follows from the shape.
-//!
-//! **Cost.** 8·B flop and half of 2·(2·K2 − 1) multiply-adds a frequency and pair (odd N2: all of them), half of all pairs. Reads the
-//! rows of at most five tiles of channels for every four blocks, mostly from L2; writes 8·(2·K2 − 1) bytes a line and pair.
+//! **Cost.** 8·B flop and 2·(2·K2 − 1) of the multiply-adds a frequency and pair, half of all pairs. Reads the rows of three tiles of
+//! channels for every two blocks, mostly from L2; writes 8·(2·K2 − 1) bytes a line and pair.
 //!
 //! **Launch.** One dimension, [`LineGram::items`] blocks or more, [`SHARED_BYTES`] of shared memory.
 
@@ -76,36 +71,33 @@ impl LineGram {
     pub const fn passes(&self, lags: u32) -> u32 {
         passes(self.spectrum.shape.kernel[2], lags)
     }
-}
 
-/// A launch's lines in parts: those of fr = 0, as many as the first number; of each further fr the first, from the second number on, as many as
-/// the third; and the rest, from the fourth on.
-#[inline(always)]
-const fn parts(spectrum: &Spectrum, first_line: u32, lines: u32) -> [u32; 4] {
-    let (column, end) = (spectrum.n()[0], first_line + lines);
-    let start = if first_line > column { first_line } else { column };
-    let edge = if end < column { lines } else { start - first_line };
-    let next = start.div_ceil(column) * column;
-    let planes = if end > next { (end - next).div_ceil(column) } else { 0 };
-    [edge, next, planes, start]
-}
+    /// Pairs of blocks.
+    #[inline(always)]
+    pub const fn units(&self) -> u32 {
+        self.blocks.div_ceil(2)
+    }
 
-/// How many of a launch's lines are strict.
-#[inline(always)]
-pub const fn strict_turns(spectrum: &Spectrum, first_line: u32, lines: u32) -> u32 {
-    let [edge, _, planes, _] = parts(spectrum, first_line, lines);
-    if spectrum.all_strict != 0 { lines } else { edge + planes }
+    /// Shares of the work, each a block's.
+    #[inline(always)]
+    pub const fn items(&self, lags: u32) -> u64 {
+        self.lines as u64 * self.passes(lags) as u64 * self.units() as u64
+    }
 }
 
 /// The `turn`-th line to take of a launch's, in the order of (fr, fo): first those of the planes fo = 0 and fr = 0, which are strict and
 /// take longer, so that the last to end are short.
 #[inline(always)]
 pub const fn line_in_turn(spectrum: &Spectrum, first_line: u32, lines: u32, turn: u32) -> u32 {
-    let column = spectrum.n()[0];
+    let (column, end) = (spectrum.n()[0], first_line + lines);
     if spectrum.all_strict != 0 {
         return first_line + turn;
     }
-    let [edge, next, planes, start] = parts(spectrum, first_line, lines);
+    // The lines of fr = 0, then the first one of each further fr, then the rest.
+    let start = if first_line > column { first_line } else { column };
+    let edge = if end < column { lines } else { start - first_line };
+    let next = start.div_ceil(column) * column;
+    let planes = if end > next { (end - next).div_ceil(column) } else { 0 };
     if turn < edge {
         first_line + turn
     } else if turn < edge + planes {
@@ -148,10 +140,10 @@ pub const fn coefficients(spectrum: &Spectrum, lags: u32) -> u32 {
 
 /// The launch for kernels of up to three taps along the pair axis: two lags.
 pub const SPEC_2: KernelSpec =
-    KernelSpec { name: "line_gram_2", threads: 256, min_blocks: 2, shared_bytes: SHARED_BYTES };
+    KernelSpec { name: "line_gram_2", threads: 128, min_blocks: 4, shared_bytes: SHARED_BYTES };
 /// The launch for others: four lags at a time.
 pub const SPEC_4: KernelSpec =
-    KernelSpec { name: "line_gram_4", threads: 256, min_blocks: 2, shared_bytes: SHARED_BYTES };
+    KernelSpec { name: "line_gram_4", threads: 128, min_blocks: 4, shared_bytes: SHARED_BYTES };
 
 /// Lags at a time for a kernel of that extent along the pair axis.
 #[inline(always)]
@@ -161,16 +153,16 @@ pub const fn lags(kernel: u32) -> u32 {
 
 pub mod device {
     //! The device code.
+    use cuda_std::bits::permute_bytes;
     use cuda_std::float::Float;
+    use cuda_std::mma::m16n8k16_f16;
     use cuda_std::thread::{block_idx_x, lane_index, sync_threads, warp_index};
+    use cuda_std::warp::shuffle_xor;
     use cuda_std::{kernel, unroll};
 
     use super::*;
     use crate::gram_grid::BLOCK_WORDS;
-    use crate::line_gram_list::device::{List, Member};
-    use crate::line_gram_product::device::{Gram, Pairs};
-    use crate::line_gram_stage::STAGE;
-    use crate::line_gram_stage::device::{PackedRows, Stages};
+    use crate::line_gram_stage::device::{Item, Place, Rows, Stages, Words};
     use crate::opaque::opaque;
     use crate::spectrum::TILE;
 
@@ -179,41 +171,36 @@ pub mod device {
     /// # Safety
     /// Each pointer holds what its field says, for the lines and blocks given; nobody else accesses `sums`; the launch is as
     /// [`SPEC_2`] says.
-    #[kernel(max_threads = 256, min_blocks = 2)]
+    #[kernel(max_threads = 128, min_blocks = 4)]
     pub unsafe fn line_gram_2(p: LineGram) {
         // SAFETY: the caller's promise.
-        unsafe { run::<2>(&p) }
+        unsafe { run::<2, 4>(&p) }
     }
 
     /// See the module.
     ///
     /// # Safety
     /// As [`line_gram_2`], with [`SPEC_4`].
-    #[kernel(max_threads = 256, min_blocks = 2)]
+    #[kernel(max_threads = 128, min_blocks = 4)]
     pub unsafe fn line_gram_4(p: LineGram) {
         // SAFETY: the caller's promise.
-        unsafe { run::<4>(&p) }
+        unsafe { run::<4, 8>(&p) }
     }
 
     #[inline(always)]
-    unsafe fn run<const LAGS: usize>(p: &LineGram) {
+    unsafe fn run<const LAGS: usize, const BOTH: usize>(p: &LineGram) {
+        // SAFETY: two numbers.
+        let uniform = unsafe { p.scale_exponent.load(1) } != 0;
         let number = block_idx_x() as u64;
-        if number >= p.items(LAGS as u32) {
-            return;
-        }
-        let (item, list) = (p.item(LAGS as u32, number), List::at(2 * STAGE));
-        if warp_index() == 0 {
-            // SAFETY: one warp; the barrier is below.
-            unsafe { list.write(p, &item) };
-        }
-        sync_threads();
-        // SAFETY: the caller's promise; the list is complete, and the item's sums are this block's. Two copies, each without a branch in
-        // its products.
-        unsafe {
-            if item.strict {
-                work::<LAGS, true>(p, list);
-            } else {
-                work::<LAGS, false>(p, list);
+        if number < p.items(LAGS as u32) {
+            let item = Item::new(p, LAGS as u32, number);
+            // SAFETY: the caller's promise; the item's sums are this block's. Two copies, each without a branch in its products.
+            unsafe {
+                if item.strict {
+                    work::<LAGS, BOTH, true>(p, &item, uniform);
+                } else {
+                    work::<LAGS, BOTH, false>(p, &item, uniform);
+                }
             }
         }
     }
@@ -221,46 +208,164 @@ pub mod device {
     /// One item.
     ///
     /// # Safety
-    /// As the kernels', the list is the item's and complete, `STRICT` is what the item says, and `FOLDS` that N2 is even.
+    /// As the kernels', the item is this block's, and `STRICT` what it says.
     #[inline(always)]
-    unsafe fn work<const LAGS: usize, const STRICT: bool>(p: &LineGram, list: List) {
-        let stages = Stages::<LAGS, STRICT>::new(p, list);
-        let (mut sums, mut stage) = (Sums::<LAGS>::ZERO, 0);
+    unsafe fn work<const LAGS: usize, const BOTH: usize, const STRICT: bool>(p: &LineGram, item: &Item, uniform: bool) {
+        let stages = Stages::<STRICT>::new(p, item);
+        let rows = item.rows(warp_index() / 2, warp_index() % 2);
+        let row_words = (p.spectrum.slots() * LAGS as u32) as u64;
+        let table = p.coefficients.offset(item.pass as u64 * row_words);
+        let (mut sums, mut buffer, mut place) = (Sums::<LAGS>::ZERO, 0, Place::FIRST);
         // SAFETY: the first stage exists, and nobody has touched the buffers.
-        unsafe { stages.bring(stage) };
-        // SAFETY: the list is complete. Where there is no block, these are rows of another, whose sums are not stored.
-        let rows = PackedRows::new(unsafe { list.member(warp_index() / 2) }.sides, warp_index() % 2);
-        while stage < stages.count() {
+        unsafe { stages.bring(&place, buffer) };
+        while stages.has(&place) {
             // SAFETY: this thread's own copies, complete after the wait.
-            unsafe { stages.arrived(stage) };
+            unsafe { stages.arrived(&place, buffer, uniform) };
             sync_threads(); // the stage is complete, and the other buffer no longer read
-            if stage + 1 < stages.count() {
+            let next = stages.next(place);
+            if stages.has(&next) {
                 // SAFETY: behind the barrier nobody reads the other buffer.
-                unsafe { stages.bring(stage + 1) };
+                unsafe { stages.bring(&next, 1 - buffer) };
             }
-            let mut quad = 0;
-            while quad < Stages::<LAGS, STRICT>::QUADS {
-                let (words, rows) = (stages.quad(stage, quad), rows.rows());
-                // SAFETY: the stage is complete.
+            let mut pair = 0;
+            while pair < Stages::<STRICT>::PAIRS {
+                let (words, number) = (stages.words(buffer, pair), place.first_pair() + pair);
+                // SAFETY: the stage is complete; the table's row of this pair of slots.
                 unsafe {
-                    let first = stages.is_first(stage) && quad == 0;
-                    let gram =
-                        if STRICT { Gram::strict(&words, &rows, first) } else { Gram::plain(&words, &rows, first) };
                     // Opaque: else they are asked for before the products, whose registers they would take.
-                    let pair = opaque(2 * quad);
-                    if p.spectrum.n()[2].is_multiple_of(2) {
-                        sums.add_folded(&gram, stages.coefficients(stage, pair));
+                    let row = |number: u32| table.load_array::<BOTH>(opaque(number * BOTH as u32) as u64);
+                    if STRICT {
+                        sums.add(&Gram::strict(&words, &rows), || row(number));
+                    } else if number == 0 {
+                        sums.add(&Gram::plane(&words, &rows), || row(number));
                     } else {
-                        sums.add(gram.pair(0), stages.coefficients(stage, pair));
-                        sums.add(gram.pair(1), stages.coefficients(stage, pair + 1));
+                        sums.add(&Gram::plain(&words, &rows), || row(number));
                     }
                 }
-                quad += 1;
+                pair += 1;
             }
-            stage += 1;
+            (place, buffer) = (next, 1 - buffer);
         }
-        // SAFETY: the list is complete; the block's sums are this item's, its half this warp's.
-        unsafe { sums.store(p, &list.member(opaque(warp_index() / 2)), list.pass()) };
+        // Found anew, and not kept meanwhile: the products need the registers.
+        let item = Item::new(p, LAGS as u32, opaque(block_idx_x()) as u64);
+        // SAFETY: the item's sums are this block's, the half block this warp's.
+        unsafe { sums.store(p, &item) };
+    }
+
+    /// Re, Im of G at 16 × 8 pairs of channels, in the accumulators' layout.
+    type Pairs = [f32; 8];
+
+    /// G₊ + G₋ and G₊ − G₋ of a pair of slots.
+    struct Gram {
+        sum: Pairs,
+        difference: Pairs,
+    }
+
+    impl Gram {
+        const ZERO: Self = Self { sum: [0.0; 8], difference: [0.0; 8] };
+
+        /// Of ±fp in one word each.
+        ///
+        /// # Safety
+        /// The words are complete; all lanes of the warp come together, here and below.
+        #[inline(always)]
+        unsafe fn plain(words: &Words, rows: &Rows) -> Self {
+            let (mut gram, signs) = (Self::ZERO, signs());
+            unroll!(two < 2, {
+                // SAFETY: the caller's promise.
+                let b = unsafe { words.right(rows, two as u32) };
+                unroll!(one < 2, {
+                    // SAFETY: the caller's promise.
+                    gram.multiply(unsafe { words.left(rows, 2 * two as u32 + one as u32) }, b[one], signs);
+                });
+            });
+            gram
+        }
+
+        /// Of fp = 0 in a line that is not strict: the second slot is what rounding left of the first. The sum is all of G, and
+        /// the difference meets sines of 0.
+        ///
+        /// # Safety
+        /// As [`Self::plain`].
+        #[inline(always)]
+        unsafe fn plane(words: &Words, rows: &Rows) -> Self {
+            let (mut gram, second) = (Self::ZERO, signs() != 0);
+            unroll!(two < 2, {
+                // SAFETY: the caller's promise.
+                let b = unsafe { words.right(rows, two as u32) };
+                unroll!(one < 2, {
+                    // SAFETY: the caller's promise.
+                    let a = unsafe { words.left(rows, 2 * two as u32 + one as u32) };
+                    // On the right (low, 0), then (high, high).
+                    let (mut low, mut high) = (b[one], b[one]);
+                    unroll!(word < 2, {
+                        let other = shuffle_xor(b[one][word], 1);
+                        low[word] = if second { 0 } else { other };
+                        high[word] = if second { other } else { b[one][word] };
+                    });
+                    multiply(a, low, [turned(low[0]), turned(low[1])], &mut gram.sum);
+                    multiply(a, high, [turned(high[0]), turned(high[1])], &mut gram.sum);
+                });
+            });
+            gram
+        }
+
+        /// Of ±fp in two words each.
+        ///
+        /// # Safety
+        /// As [`Self::plain`], the low words too.
+        #[inline(always)]
+        unsafe fn strict(words: &Words, rows: &Rows) -> Self {
+            let (mut gram, signs, low) = (Self::ZERO, signs(), words.low());
+            unroll!(two < 2, {
+                // SAFETY: the caller's promise. The left side is read twice: both right sides at once are too many registers.
+                let b_low = unsafe { low.right(rows, two as u32) };
+                unroll!(one < 2, {
+                    // SAFETY: as above.
+                    gram.multiply(unsafe { words.left(rows, 2 * two as u32 + one as u32) }, b_low[one], signs);
+                });
+                // SAFETY: as above.
+                let b = unsafe { words.right(rows, two as u32) };
+                unroll!(one < 2, {
+                    let step = 2 * two as u32 + one as u32;
+                    // SAFETY: as above.
+                    gram.multiply(unsafe { low.left(rows, step) }, b[one], signs);
+                    // SAFETY: as above.
+                    gram.multiply(unsafe { words.left(rows, step) }, b[one], signs);
+                });
+            });
+            gram
+        }
+
+        /// Adds the products of four images.
+        #[inline(always)]
+        fn multiply(&mut self, a: [u32; 4], b: [u32; 2], signs: u32) {
+            let turned = [turned(b[0]), turned(b[1])];
+            multiply(a, b, turned, &mut self.sum);
+            multiply(a, [b[0] ^ signs, b[1] ^ signs], [turned[0] ^ signs, turned[1] ^ signs], &mut self.difference);
+        }
+    }
+
+    /// What negates this lane's words on the right if they are of the second slot: of a row of words (+, −, +, −) lane i holds
+    /// the i-th.
+    #[inline(always)]
+    fn signs() -> u32 {
+        if lane_index() % 2 == 1 { 0x8000_8000 } else { 0 }
+    }
+
+    /// Adds Re and Im of a·conj b, over eight words.
+    #[inline(always)]
+    fn multiply(a: [u32; 4], b: [u32; 2], turned: [u32; 2], gram: &mut Pairs) {
+        let [g0, g1, g2, g3, g4, g5, g6, g7] = *gram;
+        let [r0, r1, r2, r3] = m16n8k16_f16(a, b, [g0, g1, g2, g3]);
+        let [i0, i1, i2, i3] = m16n8k16_f16(a, turned, [g4, g5, g6, g7]);
+        *gram = [r0, r1, r2, r3, i0, i1, i2, i3];
+    }
+
+    /// (re, im) to (−im, re).
+    #[inline(always)]
+    fn turned(word: u32) -> u32 {
+        permute_bytes(word, 0, 0x1032) ^ 0x8000
     }
 
     /// C_0, and C_l and S_l of the pass' lags.
@@ -273,52 +378,33 @@ pub mod device {
     impl<const LAGS: usize> Sums<LAGS> {
         const ZERO: Self = Self { zero: [0.0; 8], cos: [[0.0; 8]; LAGS], sin: [[0.0; 8]; LAGS] };
 
-        /// Adds a pair of slots ±fp, whose coefficients are LAGS cosines and LAGS sines.
+        /// Adds a pair of slots, whose coefficients are LAGS cosines and LAGS sines.
         #[inline(always)]
-        fn add(&mut self, [plus, minus]: [&Pairs; 2], coefficients: [f32; 8]) {
+        fn add<const BOTH: usize>(&mut self, gram: &Gram, coefficients: impl FnOnce() -> [f32; BOTH]) {
+            let coefficients = coefficients();
             unroll!(i < 8, {
-                let (sum, difference) = (plus[i] + minus[i], plus[i] - minus[i]);
-                self.zero[i] += sum;
-                unroll!(lag < 4, {
-                    if lag < LAGS {
-                        self.cos[lag][i] = coefficients[lag].fma(sum, self.cos[lag][i]);
-                        self.sin[lag][i] = coefficients[LAGS + lag].fma(difference, self.sin[lag][i]);
-                    }
-                });
+                self.zero[i] += gram.sum[i];
             });
-        }
-
-        /// Adds ±fp and ±(N2/2 − fp), N2 even, with the coefficients of fp: those of the others are (−1)^l times the
-        /// cosines, −(−1)^l times the sines. The passes' first lag is odd.
-        #[inline(always)]
-        fn add_folded(&mut self, gram: &Gram, coefficients: [f32; 8]) {
-            let [plus, minus, other_plus, other_minus] = &gram.slots;
-            unroll!(i < 8, {
-                let (sum, difference) = (plus[i] + minus[i], plus[i] - minus[i]);
-                let (other_sum, other_difference) = (other_plus[i] + other_minus[i], other_plus[i] - other_minus[i]);
-                // Of odd lags, and of even ones.
-                let sums = [sum - other_sum, sum + other_sum];
-                let differences = [difference + other_difference, difference - other_difference];
-                self.zero[i] += sums[1];
-                unroll!(lag < 4, {
-                    if lag < LAGS {
-                        self.cos[lag][i] = coefficients[lag].fma(sums[lag % 2], self.cos[lag][i]);
-                        self.sin[lag][i] = coefficients[LAGS + lag].fma(differences[lag % 2], self.sin[lag][i]);
-                    }
-                });
+            unroll!(lag < 4, {
+                if lag < LAGS {
+                    unroll!(i < 8, {
+                        self.cos[lag][i] = coefficients[lag].fma(gram.sum[i], self.cos[lag][i]);
+                        self.sin[lag][i] = coefficients[LAGS + lag].fma(gram.difference[i], self.sin[lag][i]);
+                    });
+                }
             });
         }
 
         /// Stores the warp's half of its block.
         ///
         /// # Safety
-        /// The block's sums are this block of threads'.
+        /// The item's sums are this block's.
         #[inline(always)]
-        unsafe fn store(&self, p: &LineGram, member: &Member, pass: u32) {
-            let Some(block) = member.block else { return };
+        unsafe fn store(&self, p: &LineGram, item: &Item) {
+            let Some(block) = item.block(p, warp_index() / 2) else { return };
             let block_words = BLOCK_WORDS as u64;
             let component_words = p.blocks as u64 * block_words;
-            let line = member.line as u64 * p.components() as u64;
+            let line = item.line as u64 * p.components() as u64;
             let (row, column) = (lane_index() / 4, 8 * (warp_index() % 2) + 2 * (lane_index() % 4));
             let place = block as u64 * block_words + (2 * (row * TILE + column)) as u64;
             let put = |component: u32, pairs: &Pairs| {
@@ -329,12 +415,12 @@ pub mod device {
                     p.sums.store_array(at + (16 * TILE) as u64, [pairs[2], pairs[6], pairs[3], pairs[7]]);
                 }
             };
-            if pass == 0 {
+            if item.pass == 0 {
                 put(0, &self.zero);
             }
             unroll!(lag < 4, {
                 if lag < LAGS {
-                    let l = pass * LAGS as u32 + lag as u32 + 1;
+                    let l = item.pass * LAGS as u32 + lag as u32 + 1;
                     if l < p.spectrum.shape.kernel[2] {
                         put(2 * l - 1, &self.cos[lag]);
                         put(2 * l, &self.sin[lag]);

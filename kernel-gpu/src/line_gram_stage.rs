@@ -1,35 +1,35 @@
 //! What a block of [`line_gram`](crate::line_gram) works on at once, and how it gets into shared memory.
 //!
-//! A [list](crate::line_gram_list) names the tiles of 16 input channels that a block of threads needs, of one line or of several. Their
-//! rows come in **stages** of 16 images and eight slots, in strict lines of four slots with their low words:
+//! An item is a line, a pass of lags and two blocks of channel pairs, whose rows are those of at most three tiles of 16 input
+//! channels. It is worked through in **stages** of 16 images and eight slots, in strict lines of four with their low words:
 //!
 //! ```text
-//! [plane of 8][tile of 5][ci of 16][16 images] words, then the stage's coefficients
-//! plane    0        1        2        3        4        5        6        7
-//! plain    slot 0   slot 1   slot 2   slot 3   slot 4   slot 5   slot 6   slot 7
-//! strict   slot 0   slot 1   slot 2   slot 3   their low words
+//! [plane of 4][tile of 3][ci of 16][16 images] pairs of slots, 8 bytes each
+//! plane    0        1        2        3
+//! plain    pair 0   pair 1   pair 2   pair 3
+//! strict   pair 0   pair 1   their low words
 //! ```
 //!
 //! There are two buffers, so that a stage is copied (`cp.async`) while the one before is computed. Images past B and channels
 //! past Cin are zeros.
 //!
-//! **Bank conflicts.** A matrix of `ldmatrix` is eight rows (channels) of four images, 16 bytes. Of channel ci the four images q lie
-//! q xor ci/2 mod 4 times 16 bytes into its 64, so that eight channels' are on different banks. A warp's copies write eight planes
-//! of four images: planes are 16 bytes further apart than a multiple of all banks.
+//! **Bank conflicts.** A matrix of `ldmatrix` is eight rows of 16 bytes, two images: rows of 144 bytes put them on different banks.
+//! Copies write four planes of eight images: the planes' distance puts two of them on each half of the banks.
 
-use crate::line_gram_list::{LIST_WORDS, TILES};
 use crate::spectrum::TILE;
 
 /// Images of a stage.
 pub const IMAGES: u32 = 16;
-/// Slots of a stage, or slots and their low words.
-pub const PLANES: u32 = 8;
+/// Words of a row: 16 pairs of slots, and 16 bytes.
+pub const ROW: u32 = 2 * IMAGES + 4;
+/// Tiles of input channels of two blocks.
+pub const TILES: u32 = 3;
 /// Words of a plane.
-pub const PLANE: u32 = TILES * TILE * IMAGES + 4;
-/// Words of a stage: its planes, and cos and sin of up to four lags at four pairs of slots.
-pub const STAGE: u32 = PLANES * PLANE + 32;
-/// Bytes of shared memory: two stages, and the list.
-pub const SHARED_BYTES: u32 = (2 * STAGE + LIST_WORDS) * 4;
+pub const PLANE: u32 = TILES * TILE * ROW + 16;
+/// Planes of a stage.
+pub const PLANES: u32 = 4;
+/// Bytes of shared memory: two stages.
+pub const SHARED_BYTES: u32 = 2 * PLANES * PLANE * 4;
 
 pub mod device {
     //! The device code.
@@ -42,55 +42,114 @@ pub mod device {
     use cuda_std::unroll;
 
     use super::*;
-    use crate::line_gram::LineGram;
-    use crate::line_gram_list::device::List;
+    use crate::conv_shape::div_rem;
+    use crate::line_gram::{LineGram, line_in_turn};
     use crate::opaque::opaque;
-    use crate::spectrum::{EMPTY, div_rem};
+    use crate::spectrum::EMPTY;
 
-    /// Where the rows of the matrices that this lane names start in a plane, left and right: in one register between products.
-    #[derive(Clone, Copy)]
-    pub struct PackedRows(u32);
+    /// What a block of threads has to do at once.
+    pub struct Item {
+        /// Among the launch's lines.
+        pub line: u32,
+        /// The pass of lags.
+        pub pass: u32,
+        /// Whether the line has low words.
+        pub strict: bool,
+        /// The launch's first block of the item; the second, if there is one, follows.
+        first: u32,
+        /// The tiles of input channels in shared memory, and how many of them are there.
+        tiles: [u32; TILES as usize],
+        held: u32,
+        /// Which of them are the rows (I) and columns (J) of each block.
+        sides: [[u32; 2]; 2],
+        /// The line's words.
+        high: Global<u32>,
+        low: Global<u32>,
+    }
 
-    /// The same, unpacked.
+    impl Item {
+        /// Item `number` of the launch: units of blocks run first, then passes, then lines.
+        #[inline(always)]
+        pub fn new(p: &LineGram, lags: u32, number: u64) -> Self {
+            let (s, grid) = (&p.spectrum, p.spectrum.grid());
+            let (rest, unit) = div_rem(number, p.units() as u64);
+            let (turn, pass) = div_rem(rest, p.passes(lags) as u64);
+            let line = line_in_turn(s, p.first_line, p.lines, turn as u32);
+            let first = 2 * unit as u32;
+            let (i0, j0) = grid.block(p.first_block + first);
+            // Neighbours share their column J, or the second one is the next column's diagonal: three tiles at most.
+            let (i1, j1) = if first + 1 < p.blocks { grid.block(p.first_block + first + 1) } else { (i0, j0) };
+            let known = |tile: u32, tiles: [u32; 3], held: u32| match tile {
+                _ if tile == tiles[0] => 0,
+                _ if held > 1 && tile == tiles[1] => 1,
+                _ if held > 2 && tile == tiles[2] => 2,
+                _ => held,
+            };
+            let (mut tiles, mut held) = ([i0, 0, 0], 1);
+            let mut places = [0; 3];
+            unroll!(next < 3, {
+                let tile = [j0, i1, j1][next];
+                places[next] = known(tile, tiles, held);
+                if places[next] == held {
+                    tiles = if held == 1 { [tiles[0], tile, 0] } else { [tiles[0], tiles[1], tile] };
+                    held += 1;
+                }
+            });
+            let (fo, fr) = s.frequencies(line);
+            let (strict, low) = match s.strict_index(fo, fr) {
+                Some(index) => (true, p.low.offset(index as u64 * s.line_words())),
+                None => (false, p.high),
+            };
+            let high = p.high.offset(line as u64 * s.line_words());
+            let sides = [[0, places[0]], [places[1], places[2]]];
+            Self { line: line - p.first_line, pass: pass as u32, strict, first, tiles, held, sides, high, low }
+        }
+
+        /// The launch's number of the item's block 0 or 1, if it is there.
+        #[inline(always)]
+        pub fn block(&self, p: &LineGram, which: u32) -> Option<u32> {
+            if self.first + which < p.blocks { Some(self.first + which) } else { None }
+        }
+
+        /// Where this lane's rows of the left and right half of block `which` lie.
+        #[inline(always)]
+        pub fn rows(&self, which: u32, half: u32) -> Rows {
+            let [i, j] = if which == 0 { self.sides[0] } else { self.sides[1] };
+            let (row, matrix) = (lane_index() % 8, lane_index() / 8);
+            let left = (i * TILE + 8 * (matrix % 2) + row) * ROW + 4 * (matrix / 2);
+            Rows { left, right: (j * TILE + 8 * half + row) * ROW + 4 * matrix }
+        }
+    }
+
+    /// Where the rows of the matrices that this lane names start in a plane.
     pub struct Rows {
-        left: [u32; 2],
+        left: u32,
         right: u32,
     }
 
-    impl PackedRows {
-        /// Of the left and the right tile in shared memory, and of half `half` of the right one.
-        #[inline(always)]
-        pub fn new([left, right]: [u32; 2], half: u32) -> Self {
-            const { assert!(PLANE < 1 << 16) };
-            let (row, matrix) = (lane_index() % 8, lane_index() / 8);
-            // Rows eight further on are swapped as these.
-            let swap = row / 2 % 4;
-            let left = (left * TILE + 8 * (matrix % 2) + row) * IMAGES + 4 * ((matrix / 2) ^ swap);
-            let right = (right * TILE + 8 * half + row) * IMAGES + 4 * (matrix ^ swap);
-            Self(left | right << 16)
-        }
-
-        /// Unpacked where it is needed.
-        #[inline(always)]
-        pub fn rows(&self) -> Rows {
-            let packed = opaque(self.0);
-            let left = packed & 0xffff;
-            // Images eight further on are eight words away, swapped or not.
-            Rows { left: [left, left ^ 8], right: packed >> 16 }
-        }
-    }
-
-    /// The first slot and image of a stage.
-    struct Place {
+    /// A place in an item's work: the first slot and image of a stage.
+    #[derive(Clone, Copy)]
+    pub struct Place {
         slot: u32,
         image: u32,
     }
 
-    /// What of a stage a thread copies: one plane, one image, and of each tile half of the channels.
+    impl Place {
+        /// The first stage.
+        pub const FIRST: Self = Self { slot: 0, image: 0 };
+
+        /// The number of the stage's first pair of slots in the line.
+        #[inline(always)]
+        pub fn first_pair(&self) -> u32 {
+            self.slot / 2
+        }
+    }
+
+    /// What of a stage a thread copies: one plane, one image, and of each tile every second channel.
     struct Share {
         plane: u32,
         image: u32,
-        /// The first of its channels in a tile: 0 or 8.
+        /// The first of its channels in a tile: 0 or 1.
         channel: u32,
     }
 
@@ -100,212 +159,145 @@ pub mod device {
         fn mine() -> Self {
             let thread = opaque(thread_idx_x());
             let row = thread / PLANES;
-            Self { plane: thread % PLANES, image: row % IMAGES, channel: 8 * (row / IMAGES) }
+            Self { plane: thread % PLANES, image: row % IMAGES, channel: row / IMAGES }
         }
 
-        /// The place of its first channel in a buffer, but for the swapped images.
+        /// Its place in a buffer.
         #[inline(always)]
         fn place(&self) -> u32 {
-            self.plane * PLANE + self.channel * IMAGES + self.image % 4
-        }
-
-        /// From there to the `i`-th of its channels in a tile.
-        #[inline(always)]
-        const fn channel(&self, i: u32) -> u32 {
-            i * IMAGES + 4 * ((self.image / 4) ^ (i / 2 % 4))
+            self.plane * PLANE + self.channel * ROW + 2 * self.image
         }
     }
 
-    /// An item's stages, for `LAGS` lags.
-    pub struct Stages<'a, const LAGS: usize, const STRICT: bool> {
+    /// An item's stages.
+    pub struct Stages<'a, const STRICT: bool> {
         p: &'a LineGram,
-        list: List,
+        item: &'a Item,
+        /// The line's words of this thread's share.
+        words: Global<u32>,
     }
 
-    impl<'a, const LAGS: usize, const STRICT: bool> Stages<'a, LAGS, STRICT> {
-        /// Groups of four slots of a stage.
-        pub const QUADS: u32 = if STRICT { 1 } else { 2 };
+    impl<'a, const STRICT: bool> Stages<'a, STRICT> {
+        /// Pairs of slots of a stage.
+        pub const PAIRS: u32 = if STRICT { 2 } else { 4 };
 
-        /// Of the item whose list that is.
+        /// Of the item, for this thread.
         #[inline(always)]
-        pub fn new(p: &'a LineGram, list: List) -> Self {
-            Self { p, list }
+        pub fn new(p: &'a LineGram, item: &'a Item) -> Self {
+            let share = Share::mine();
+            let low = STRICT && share.plane >= 2;
+            let slot = if low { 2 * share.plane - 4 } else { 2 * share.plane };
+            let words = if low { item.low } else { item.high };
+            Self { p, item, words: words.offset(p.spectrum.place(0, share.image, slot)) }
         }
 
-        /// Stages of one group of slots: counted anew, and not kept meanwhile.
+        /// False past the last stage.
         #[inline(always)]
-        fn steps(&self) -> u32 {
-            // `div_ceil` would take a register more.
-            (opaque(self.p.spectrum.shape.batch) + (IMAGES - 1)) >> IMAGES.ilog2()
+        pub fn has(&self, place: &Place) -> bool {
+            place.slot < self.p.spectrum.slots()
         }
 
-        /// How many there are.
+        /// The stage after this: the next images, then the next slots.
         #[inline(always)]
-        pub fn count(&self) -> u32 {
-            opaque(self.p.spectrum.slots()) / (4 * Self::QUADS) * self.steps()
+        pub fn next(&self, mut place: Place) -> Place {
+            place.image += IMAGES;
+            if place.image >= self.p.spectrum.shape.batch {
+                place.image = 0;
+                place.slot += 2 * Self::PAIRS;
+            }
+            place
         }
 
-        /// Whether stage `stage` starts with fp = 0.
         #[inline(always)]
-        pub fn is_first(&self, stage: u32) -> bool {
-            stage * IMAGES < self.p.spectrum.shape.batch
+        fn buffer(buffer: u32) -> Shared<u32> {
+            Shared::dynamic(0).offset(buffer * PLANES * PLANE)
         }
 
-        /// The place of stage `stage`: images run first, then slots.
-        #[inline(always)]
-        fn place(&self, stage: u32) -> Place {
-            let steps = self.steps();
-            let (group, step) = if steps == 1 { (stage, 0) } else { div_rem(stage, steps) };
-            Place { slot: 4 * Self::QUADS * group, image: IMAGES * step }
-        }
-
-        /// The first word of the buffer of a stage.
-        #[inline(always)]
-        fn buffer(stage: u32) -> Shared<u32> {
-            Shared::dynamic(0).offset(stage % 2 * STAGE)
-        }
-
-        /// Starts this thread's copies of stage `number`.
+        /// Starts this thread's copies of a stage.
         ///
         /// # Safety
-        /// The stage exists, the list is complete, and nobody reads or copies into its buffer.
+        /// The stage exists; nobody reads or copies into the buffer.
         #[inline(always)]
-        pub unsafe fn bring(&self, number: u32) {
-            let stage = self.place(number);
-            // Opaque: what follows from the extents is not kept meanwhile.
-            let (mut s, share) = (self.p.spectrum, Share::mine());
-            (s.shape.batch, s.shape.in_channels) = (opaque(s.shape.batch), opaque(s.shape.in_channels));
-            let (batch, image) = (s.shape.batch, stage.image + share.image);
-            // Words from one channel to the next.
-            let pitch = (8 * batch) as u64;
-            let low = STRICT && share.plane >= 4;
-            let slot = if low { share.plane - 4 } else { share.plane };
-            let within = s.place(0, image, stage.slot) + (slot + 8 * batch * share.channel) as u64;
-            let to = Self::buffer(number).offset(share.place());
-            // SAFETY: the list is complete.
-            let (count, whole) = unsafe { (self.list.held(), self.list.is_whole()) };
-            if whole && batch == IMAGES {
-                // Every place is a number from one of these, for two in eight of the thread's channels.
-                let places = [0, 1, 2, 3].map(|i| Shared::<u32>::offset(to, 4 * ((share.image / 4) ^ i)));
-                // All at once, and from the middle on, so that the distances are short: fewer instructions.
-                let half = 4 * pitch;
-                // SAFETY: the list has an address for each tile that there may be.
-                let tiles = [0, 1, 2, 3, 4].map(|held| unsafe { self.list.words(held, low) }.offset(within + half));
-                unroll!(held < 5, {
-                    if (held as u32) < count {
-                        let middle = opaque(tiles[held].address());
+        pub unsafe fn bring(&self, stage: &Place, buffer: u32) {
+            let (shape, share) = (&self.p.spectrum.shape, Share::mine());
+            // Opaque: else its multiples are kept in registers that the products need.
+            let (image, pitch) = (stage.image + share.image, opaque(8 * shape.batch as u64));
+            let words = self.words.offset(self.p.spectrum.place(0, stage.image, stage.slot));
+            let mut to = Self::buffer(buffer).offset(share.place());
+            unroll!(held < 3, {
+                if (held as u32) < self.item.held {
+                    let channel = self.item.tiles[held] * TILE + share.channel;
+                    let from = words.offset(channel as u64 * pitch);
+                    // Channels that exist, of this image: channel, channel + 2, …
+                    let exist = if image < shape.batch { shape.in_channels.saturating_sub(channel) } else { 0 };
+                    let mut from = from;
+                    if exist > 14 {
                         unroll!(i < 8, {
-                            let to = places[i / 2 % 4].offset((held as u32 * TILE + i as u32) * IMAGES);
-                            let bytes = (32 * IMAGES as u64).wrapping_mul((i as u64).wrapping_sub(4));
-                            // SAFETY: ci < Cin, b < B, a slot of the line; the place is in the buffer.
-                            unsafe { copy::<4, _>(to, Global::from_address(middle.wrapping_add(bytes))) };
-                        });
-                    }
-                });
-            } else {
-                let mut held = 0;
-                while held < count {
-                    // SAFETY: a tile of the list.
-                    let (tile, exist) = unsafe { (self.list.words(held, low), self.list.channels(held)) };
-                    let (mut from, to) = (tile.offset(within), to.offset(held * TILE * IMAGES));
-                    let full = exist == TILE && stage.image + IMAGES <= batch;
-                    // Opaque: else all eight addresses are computed first, and registers run short; and the second is to remain
-                    // a loop.
-                    if full {
-                        unroll!(i < 8, {
-                            // SAFETY: as above.
-                            unsafe { copy::<4, _>(to.offset(share.channel(i as u32)), from) };
-                            from = Global::from_address(opaque(from.offset(pitch).address()));
+                            if i != 0 {
+                                from = Global::from_address(opaque(from.offset(2 * pitch).address()));
+                            }
+                            // SAFETY: ci < Cin, b < B, two slots of the line, at an even word; the place is in the buffer.
+                            unsafe { copy::<8, _>(to.offset(2 * i as u32 * ROW), from) };
                         });
                     } else {
                         let mut i = 0;
                         while i < 8 {
-                            let taken = if image < batch && share.channel + i < exist { 4 } else { 0 };
+                            let taken = if 2 * i < exist { 8 } else { 0 };
                             // SAFETY: as above, or nothing is read.
-                            unsafe { copy_padded::<4, _>(to.offset(share.channel(i)), from, taken) };
-                            from = from.offset(pitch);
-                            i = opaque(i + 1);
+                            unsafe { copy_padded::<8, _>(to.offset(2 * i * ROW), from, taken) };
+                            from = from.offset(2 * pitch);
+                            i += 1;
                         }
                     }
-                    held += 1;
                 }
-            }
-            // Cos and sin of each pair of slots.
-            let (thread, words) = (opaque(thread_idx_x()), 4 * Self::QUADS * LAGS as u32);
-            if 4 * thread < words {
-                // SAFETY: the list is complete.
-                let row = unsafe { self.list.pass() } as u64 * opaque(s.slots()) as u64 + stage.slot as u64;
-                let from = self.p.coefficients.offset(row * LAGS as u64 + (4 * thread) as u64);
-                // SAFETY: the table has the rows of all slots, at multiples of 16 bytes; the place is in the buffer.
-                unsafe { copy::<16, _>(Self::rows(number).offset(4 * thread), from) };
-            }
+                to = to.offset(TILE * ROW);
+            });
             commit_group();
         }
 
-        /// Waits for this thread's copies of stage `number`, and gives rows their channel's scale.
+        /// Waits for this thread's copies of a stage, and gives rows their channel's scale.
         ///
         /// # Safety
-        /// This thread brought the stage, and nobody else reads it before a barrier.
+        /// This thread brought the stage to this buffer, and nobody else reads it before a barrier.
         #[inline(always)]
-        pub unsafe fn arrived(&self, number: u32) {
+        pub unsafe fn arrived(&self, stage: &Place, buffer: u32, uniform: bool) {
             wait_all();
-            // SAFETY: the list is complete, for the first stage was brought by it.
-            if unsafe { self.list.is_uniform() } {
+            if uniform {
                 return;
             }
             let (shape, share) = (&self.p.spectrum.shape, Share::mine());
-            let image = self.place(number).image + share.image;
-            let mut place = Self::buffer(number).offset(share.place());
-            let mut held = 0;
-            // SAFETY: as above.
-            while held < unsafe { self.list.held() } {
-                // SAFETY: a tile of the list.
-                let (first, exist) = unsafe { (self.list.first_channel(held), self.list.channels(held)) };
-                let mut i = 0;
-                while i < 8 && share.channel + i < exist && image < shape.batch {
-                    let channel = (first + share.channel + i) as u64;
-                    // SAFETY: ci < Cin, b < B; the word is this thread's copy.
+            let image = stage.image + share.image;
+            let place = Self::buffer(buffer).offset(share.place());
+            let mut row = 0;
+            while row < self.item.held * TILE / 2 {
+                let held = row / (TILE / 2);
+                let tile = if held == 0 {
+                    self.item.tiles[0]
+                } else if held == 1 {
+                    self.item.tiles[1]
+                } else {
+                    self.item.tiles[2]
+                };
+                let channel = tile * TILE + share.channel + row % (TILE / 2) * 2;
+                if channel < shape.in_channels && image < shape.batch {
+                    // SAFETY: ci < Cin, b < B; the words are this thread's copies.
                     unsafe {
-                        let e = self.p.row_exponent.load(channel * shape.batch as u64 + image as u64);
-                        let scale = F16x2::from_bits(scale(e, self.p.channel_exponent.load(channel)));
-                        let at = place.offset(share.channel(i));
-                        at.store(0, F16x2::from_bits(at.load(0)).mul(scale).to_bits());
+                        let e = self.p.row_exponent.load(channel as u64 * shape.batch as u64 + image as u64);
+                        let scale = F16x2::from_bits(scale(e, self.p.channel_exponent.load(channel as u64)));
+                        let at = place.offset(2 * row * ROW);
+                        unroll!(i < 2, {
+                            at.store(i as u32, F16x2::from_bits(at.load(i as u32)).mul(scale).to_bits());
+                        });
                     }
-                    i = opaque(i + 1);
                 }
-                place = place.offset(TILE * IMAGES);
-                held += 1;
+                row += 1;
             }
         }
 
-        /// Four slots of a stage.
+        /// A pair of slots of a stage.
         #[inline(always)]
-        pub fn quad(&self, stage: u32, quad: u32) -> Quad {
-            Quad { planes: Self::buffer(stage).offset(4 * quad * PLANE) }
-        }
-
-        /// The coefficients of a stage's pairs of slots.
-        #[inline(always)]
-        fn rows(stage: u32) -> Shared<f32> {
-            Shared::dynamic(4 * (stage % 2 * STAGE + PLANES * PLANE))
-        }
-
-        /// LAGS cosines, then LAGS sines, at pair of slots `pair` of a stage.
-        ///
-        /// # Safety
-        /// The stage is complete.
-        #[inline(always)]
-        pub unsafe fn coefficients(&self, stage: u32, pair: u32) -> [f32; 8] {
-            let row = Self::rows(stage).offset(2 * LAGS as u32 * pair);
-            let mut values = [0.0; 8];
-            // SAFETY: the caller's promise; a row is 16 or 32 bytes.
-            unsafe {
-                row.load_16(0, &mut values[..4]);
-                if LAGS == 4 {
-                    row.load_16(4, &mut values[4..]);
-                }
-            }
-            values
+        pub fn words(&self, buffer: u32, pair: u32) -> Words {
+            Words { plane: Self::buffer(buffer).offset(pair * PLANE) }
         }
     }
 
@@ -317,30 +309,36 @@ pub mod device {
         F16x2::from_halves(half, half).to_bits()
     }
 
-    /// The words of all rows of four slots; in a strict stage their low parts are the four slots after.
-    pub struct Quad {
-        planes: Shared<u32>,
+    /// The words of all rows of one pair of slots, or of their low parts.
+    pub struct Words {
+        plane: Shared<u32>,
     }
 
-    impl Quad {
-        /// The left side of a product: 16 rows by eight images of plane `plane`, the first ones or the others.
+    impl Words {
+        /// The low words of the same pair, in a strict stage.
+        #[inline(always)]
+        pub fn low(&self) -> Words {
+            Words { plane: self.plane.offset(2 * PLANE) }
+        }
+
+        /// The left side of a product: 16 rows by both slots of four images.
         ///
         /// # Safety
         /// The plane is complete; all lanes of the warp come together.
         #[inline(always)]
-        pub unsafe fn left(&self, rows: &Rows, plane: u32, step: usize) -> [u32; 4] {
+        pub unsafe fn left(&self, rows: &Rows, step: u32) -> [u32; 4] {
             // SAFETY: the caller's promise; rows of the plane, at 16-byte boundaries.
-            unsafe { ldmatrix_x4(self.planes.offset(rows.left[step]).offset(plane * PLANE)) }
+            unsafe { ldmatrix_x4(self.plane.offset(rows.left + 8 * step)) }
         }
 
-        /// The right sides of two products: eight rows by all images of plane `plane`.
+        /// The right sides of two products: eight rows by both slots of eight images.
         ///
         /// # Safety
         /// As [`Self::left`].
         #[inline(always)]
-        pub unsafe fn right(&self, rows: &Rows, plane: u32) -> [[u32; 2]; 2] {
+        pub unsafe fn right(&self, rows: &Rows, steps: u32) -> [[u32; 2]; 2] {
             // SAFETY: as above.
-            let [b0, b1, b2, b3] = unsafe { ldmatrix_x4(self.planes.offset(rows.right).offset(plane * PLANE)) };
+            let [b0, b1, b2, b3] = unsafe { ldmatrix_x4(self.plane.offset(rows.right + 16 * steps)) };
             [[b0, b1], [b2, b3]]
         }
     }

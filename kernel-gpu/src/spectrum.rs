@@ -13,12 +13,8 @@
 //!
 //! ```text
 //! 0: fp = 0   1: what rounding left of slot 0, in lines that are not strict   2: fp = N2/2, for even N2   3: –
-//! even N2     4, 5: fp = ±1   6, 7: ±(N2/2 − 1)     8, 9: ±2   10, 11: ±(N2/2 − 2)   …   last ±N2/4, if 4 divides N2
-//! odd N2      4, 5: fp = ±1   6, 7: ±2   8, 9: ±3   …
-//! up to slots(), a multiple of 8;   f = (0, 0, 0) is stored as 0
+//! 4, 5: fp = ±1   6, 7: fp = ±2   …   up to slots(), a multiple of 8;   f = (0, 0, 0) is stored as 0
 //! ```
-//!
-//! For even N2 fp and N2/2 − fp share a group of four: their cosines and sines are the same but for signs.
 //!
 //! Eight slots lie together, 32 bytes, of all rows one after another; then the next eight.
 //!
@@ -161,22 +157,9 @@ impl Spectrum {
         } else if 2 * fp == n {
             2
         } else if fp <= self.pairs() {
-            2 * self.unit(fp)
+            2 + 2 * fp
         } else {
-            2 * self.unit(n - fp) + 1
-        }
-    }
-
-    /// Which two slots hold ±fp, 0 < fp ≤ pairs(): the first is twice that.
-    #[inline(always)]
-    const fn unit(&self, fp: u32) -> u32 {
-        let n = self.n()[2];
-        if !n.is_multiple_of(2) {
-            1 + fp
-        } else if 4 * fp <= n {
-            2 * fp
-        } else {
-            n - 2 * fp + 1
+            3 + 2 * (n - fp)
         }
     }
 
@@ -189,15 +172,8 @@ impl Spectrum {
         } else if slot == 2 && n.is_multiple_of(2) {
             Some(n / 2)
         } else if slot >= 4 && slot < 4 + 2 * self.pairs() {
-            let unit = slot / 2;
-            let fp = if !n.is_multiple_of(2) {
-                unit - 1
-            } else if unit.is_multiple_of(2) {
-                unit / 2
-            } else {
-                n / 2 - unit / 2
-            };
-            Some(if slot.is_multiple_of(2) { fp } else { n - fp })
+            let j = slot / 2 - 1;
+            Some(if slot.is_multiple_of(2) { j } else { n - j })
         } else {
             None
         }
@@ -267,20 +243,6 @@ mod tests {
                 assert!(!std::mem::replace(&mut seen[slot as usize], true));
             }
             assert_eq!((0..s.slots()).filter(|&slot| s.frequency(slot).is_some()).count(), n as usize);
-        }
-    }
-
-    #[test]
-    fn groups_of_four_hold_a_frequency_and_what_is_left_of_half_a_turn() {
-        for n in (2..40).step_by(2) {
-            let s = spectrum([2, 2, n], [1, 1, 1], 0);
-            for slot in (0..s.slots()).step_by(4) {
-                match (s.frequency(slot), s.frequency(slot + 2)) {
-                    (Some(fp), Some(other)) => assert_eq!(fp + other, n / 2),
-                    (Some(fp), None) => assert_eq!(4 * fp, n),
-                    (None, other) => assert_eq!(other, None),
-                }
-            }
         }
     }
 
