@@ -522,28 +522,48 @@ pub mod device {
     #[inline(always)]
     unsafe fn store<const U: usize, const V: usize>(p: &GridResample, share: &Share, sums: &Sums<U, V>, scale: f32) {
         let ([k0, k1, _], [_, m1, _]) = (p.grid.kernel, p.grid.m());
-        let put = |line: u32, sum: f32| {
-            let at = line as u64 * p.inner() + share.place;
-            // SAFETY: a line of the grid; a number a lane. Earlier launches wrote all that this one goes on from.
-            unsafe {
-                let before = if p.first_line > 0 { p.output.load(at) } else { 0.0 };
-                p.output.store(at, scale.fma(sum, before));
-            }
-        };
         let [first_0, first_1] = [share.tiles[0] * (U - 1) as u32, share.tiles[1] * (V - 1) as u32];
+        let at = |line: u32| line as u64 * p.inner() + share.place;
+        // The lines of point (u, v) and of its mirror image, as far as they are there.
+        let lines = |u: usize, v: usize| {
+            // Point 0 is the first tile's.
+            let g0 = if u == 0 { 0 } else { first_0 + u as u32 };
+            let h = if v == 0 { 0 } else { first_1 + v as u32 };
+            let here = g0 < k0 && h < k1 && (u > 0 || first_0 == 0) && (v > 0 || first_1 == 0);
+            // Of g0 = 0 the half of the lines has h alone.
+            let line = if u == 0 { h } else { k1 + (g0 - 1) * m1 + h };
+            (here, line, line + m1 - 2 * h)
+        };
+        // All that is there is asked for before the first is added to.
+        let mut before = [[[0f32; 2]; V]; U];
+        if p.first_line > 0 {
+            unroll!(u < 5, {
+                unroll!(v < 5, {
+                    if u < U && v < V {
+                        let (here, line, mirror) = lines(u, v);
+                        if here {
+                            // SAFETY: lines of the grid, which earlier launches wrote.
+                            before[u][v][0] = unsafe { p.output.load(at(line)) };
+                            if u > 0 && v > 0 {
+                                // SAFETY: as above.
+                                before[u][v][1] = unsafe { p.output.load(at(mirror)) };
+                            }
+                        }
+                    }
+                });
+            });
+        }
         unroll!(u < 5, {
             unroll!(v < 5, {
                 if u < U && v < V {
-                    // Point 0 is the first tile's.
-                    let g0 = if u == 0 { 0 } else { first_0 + u as u32 };
-                    let h = if v == 0 { 0 } else { first_1 + v as u32 };
-                    let here = g0 < k0 && h < k1 && (u > 0 || first_0 == 0) && (v > 0 || first_1 == 0);
+                    let (here, line, mirror) = lines(u, v);
+                    let (even, odd) = (sums.even[u][v], sums.odd[u][v]);
                     if here {
-                        // Of g0 = 0 the half of the lines has h alone.
-                        let line = if u == 0 { h } else { k1 + (g0 - 1) * m1 + h };
-                        put(line, sums.even[u][v] + sums.odd[u][v]);
+                        // SAFETY: lines of the grid; a number a lane.
+                        unsafe { p.output.store(at(line), scale.fma(even + odd, before[u][v][0])) };
                         if u > 0 && v > 0 {
-                            put(line + m1 - 2 * h, sums.even[u][v] - sums.odd[u][v]);
+                            // SAFETY: as above.
+                            unsafe { p.output.store(at(mirror), scale.fma(even - odd, before[u][v][1])) };
                         }
                     }
                 }
