@@ -5,9 +5,11 @@ use cuda_std::launch::KernelSpec;
 use crate::conv_transpose_moments::device::*;
 use crate::conv_transpose_moments::*;
 use crate::pool_finish::device::*;
+use crate::implicit_gemm::device::*;
+use crate::implicit_gemm::{self, ImplicitGemm};
 use crate::{
-    axis_resample, batch_norm_reduce, dft_axis, dft_store, dft_volume, gram_energy, half_resample, input_scales,
-    line_gram, pool_finish, spectral_finish, tap_moments, tap_spectrum, volume_sums,
+    axis_resample, batch_norm_reduce, box_sums, channels_last, conv_means, dft_axis, dft_store, dft_volume, gram_energy, half_resample, input_scales,
+    line_gram, pool_finish, segment_sums, spectral_finish, split_taps, tap_moments, tap_spectrum, volume_sums,
 };
 
 /// A kernel that can be run from a pointer to its parameter block.
@@ -36,7 +38,7 @@ macro_rules! entry {
 }
 
 /// All kernels.
-pub const ENTRIES: [Entry; 28] = [
+pub const ENTRIES: [Entry; 39] = [
     entry!(FORM_F32_WIDE.spec, conv_transpose_moments_f32_wide, ConvTransposeMoments<f32>),
     entry!(FORM_F32_NARROW.spec, conv_transpose_moments_f32_narrow, ConvTransposeMoments<f32>),
     entry!(FORM_F32_STRICT_WIDE.spec, conv_transpose_moments_f32_strict_wide, ConvTransposeMoments<f32>),
@@ -65,6 +67,17 @@ pub const ENTRIES: [Entry; 28] = [
     entry!(volume_sums::SPEC, volume_sums::device::volume_sums, volume_sums::VolumeSums),
     entry!(dft_axis::SPEC, dft_axis::device::dft_axis, dft_axis::DftAxis),
     entry!(dft_store::SPEC, dft_store::device::dft_store, dft_store::DftStore),
+    entry!(segment_sums::SPEC, segment_sums::device::segment_sums, segment_sums::SegmentSums),
+    entry!(box_sums::SPEC, box_sums::device::box_sums, box_sums::BoxSums),
+    entry!(channels_last::SPEC, channels_last::device::channels_last, channels_last::ChannelsLast),
+    entry!(split_taps::SPEC, split_taps::device::split_taps, split_taps::SplitTaps),
+    entry!(conv_means::SPEC, conv_means::device::conv_means, conv_means::ConvMeans),
+    entry!(implicit_gemm::FORMS[0].spec, implicit_gemm_f32_wide, ImplicitGemm),
+    entry!(implicit_gemm::FORMS[1].spec, implicit_gemm_f32_narrow, ImplicitGemm),
+    entry!(implicit_gemm::FORMS[2].spec, implicit_gemm_f16_wide, ImplicitGemm),
+    entry!(implicit_gemm::FORMS[3].spec, implicit_gemm_f16_narrow, ImplicitGemm),
+    entry!(implicit_gemm::FORMS[4].spec, implicit_gemm_bf16_wide, ImplicitGemm),
+    entry!(implicit_gemm::FORMS[5].spec, implicit_gemm_bf16_narrow, ImplicitGemm),
 ];
 
 /// The kernel of that name.

@@ -23,6 +23,9 @@
 
 pub mod axis_resample;
 pub mod batch_norm_reduce;
+pub mod box_sums;
+pub mod channels_last;
+pub mod conv_means;
 pub mod conv_shape;
 pub mod conv_transpose_moments;
 pub mod dft_axis;
@@ -31,19 +34,26 @@ pub mod dft_volume;
 pub mod element;
 #[cfg(not(target_arch = "nvptx64"))]
 pub mod entries;
+pub mod factors;
 pub mod gram_energy;
 pub mod gram_grid;
 pub mod half_resample;
+pub mod implicit_gemm;
+pub mod implicit_gemm_stage;
+pub mod input_boxes;
 pub mod input_scales;
 pub mod line_gram;
 pub mod line_gram_stage;
 pub mod moments;
+pub mod phased_conv;
 pub mod pool_finish;
 pub(crate) mod resample_factors;
 pub mod row_transform;
+pub mod segment_sums;
 pub mod spectral_finish;
 pub mod spectrum;
 pub mod spectrum_store;
+pub mod split_taps;
 pub mod tap_cursor;
 pub mod tap_moments;
 pub mod tap_spectrum;
