@@ -91,7 +91,7 @@ pub mod device {
     unsafe fn write<const NARROW: bool>(p: &ChannelsLast, b: u32, row: u32, chunk: u32) {
         let (conv, shape) = (&p.conv, &p.conv.shape);
         let (group, number) = split(chunk, conv.chunks());
-        let (first, ins) = (number * CHUNK, conv.in_channels());
+        let (first, ins) = (number * CHUNK, conv.in_channels);
         let [i0, i1, i2] = conv.coordinates(row);
         let is_element = i1 < shape.input[1] && i2 < shape.input[2];
         let element = (i0 as u64 * shape.input[1] as u64 + i1 as u64) * shape.input[2] as u64 + i2 as u64;

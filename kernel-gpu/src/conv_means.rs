@@ -38,7 +38,7 @@ const WARPS: u32 = 8;
 
 /// The launch.
 pub const SPEC: KernelSpec =
-    KernelSpec { name: "conv_means", threads: 32 * WARPS, min_blocks: 4, shared_bytes: 8 * WARPS * IMAGES };
+    KernelSpec { name: "conv_means", threads: 32 * WARPS, min_blocks: 3, shared_bytes: 8 * WARPS * IMAGES };
 
 impl ConvMeans {
     /// Runs of eight images.
@@ -69,7 +69,7 @@ pub mod device {
     ///
     /// # Safety
     /// The arrays hold what the fields say and nobody else accesses the output; the launch is as [`SPEC`] says.
-    #[kernel(max_threads = 256, min_blocks = 4)]
+    #[kernel(max_threads = 256, min_blocks = 3)]
     pub unsafe fn conv_means(p: ConvMeans) {
         let (shape, all, warp) = (&p.boxes.shape, Shared::<f64>::dynamic(0), warp_index());
         let mut unit = block_idx_x() as u64;

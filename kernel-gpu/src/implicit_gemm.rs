@@ -2,22 +2,22 @@
 //!
 //! ```text
 //! z[b,c,p] = Σ_k Σ_ci x[b,ci,source(p, k)] · w[ci,c,k]            over the taps of p's phase
-//! mean[b,c,i], M2[b,c,i] = s·m[b,c], s²·Σ (z − m[b,c])² over slice i        m: the mean of all of (b, c), known before
+//! mean[b,c,i], M2[b,c,i] = s·m[b,c], s²·Σ (z − m[b,c])² over tile i        m: the mean of all of (b, c), known before
 //! ```
 //!
-//! Squares about the same m add up: merging such slices gives the row's mean and M2. Positions that no tap is for are slice 0's, z = 0.
+//! Squares about the same m add up: merging such slices gives the row's mean and M2. Positions that no tap is for are tile 0's, z = 0.
 //!
 //! **Data flow.** A block of four warps makes tiles of 128 rows (positions, or positions and images, [`phased_conv`](crate::phased_conv))
 //! by 64 or 32 output channels, a warp 64 × 32 or 32 × 32 of them. Factors and their scales are made before by
 //! [`channels_last`](crate::channels_last) and [`split_taps`](crate::split_taps); [`implicit_gemm_stage`](crate::implicit_gemm_stage)
 //! brings them through shared memory, taps that no position of the tile meets left out.
 //!
-//! **Accumulation.** The tensor cores cut sums off: they add over one step (32 channels of high and low words, or 64 of 16 bits), and
+//! **Accumulation.** The tensor cores cut sums off: they add over two planes (16 channels of high and low words, or 32 of 16 bits), and
 //! f32 arithmetic from there. Squares: f32 over a thread's rows, then f64.
 //!
 //! **Cost.** 2·3 (f32) or 2 flop a (row, tap, channel, output channel). A step's shared memory is 64 rows of taps and 128 of the window once a line.
 //!
-//! **Launch.** One dimension, any number of blocks (items are dealt round robin).
+//! **Launch.** One dimension, a block an item.
 
 use cuda_std::global::{Global, GlobalMut};
 use cuda_std::launch::KernelSpec;
@@ -49,7 +49,7 @@ pub struct ImplicitGemm {
     pub unreached: u64,
     /// The convolution.
     pub conv: PhasedConv,
-    /// Its division among blocks: tiles of all phases, tiles of channels of all groups, `images` images a batch.
+    /// Its division among blocks: a tile a slice, tiles of channels of all groups, `images` images a batch.
     pub work: Work,
 }
 
@@ -65,7 +65,8 @@ pub struct Form {
 }
 
 const fn form(name: &'static str, columns: u32, element: ElementType) -> Form {
-    let spec = KernelSpec { name, threads: THREADS, min_blocks: 3, shared_bytes: shared_bytes(columns) };
+    let min_blocks = if columns == 64 { 2 } else { 3 };
+    let spec = KernelSpec { name, threads: THREADS, min_blocks, shared_bytes: shared_bytes(columns) };
     Form { spec, columns, element }
 }
 
@@ -86,10 +87,10 @@ impl Form {
         FORMS.iter().position(of).unwrap_or(0)
     }
 
-    /// How a convolution is divided into at most about `max_items` items.
-    pub fn work(&self, conv: &PhasedConv, max_items: u64) -> Work {
-        let tiles = conv.out_channels().div_ceil(self.columns) * conv.options.groups;
-        Work::split(conv.tiles(), 1, tiles, conv.shape.batch.div_ceil(conv.images), max_items)
+    /// How a convolution is divided into items: a tile each.
+    pub fn work(&self, conv: &PhasedConv) -> Work {
+        let tiles = conv.out_channels.div_ceil(self.columns) * conv.options.groups;
+        Work::split(u64::from(conv.tiles()), 1, tiles, conv.shape.batch.div_ceil(conv.images), u64::MAX)
     }
 }
 
@@ -101,7 +102,7 @@ pub mod device {
     use cuda_std::float::Float;
     use cuda_std::matrix::ldmatrix_x4;
     use cuda_std::shared::Shared;
-    use cuda_std::thread::{block_idx_x, grid_dim_x, lane_index, sync_threads, thread_idx_x, warp_index};
+    use cuda_std::thread::{block_idx_x, sync_threads, thread_idx_x};
     use cuda_std::warp::shuffle_xor;
     use cuda_std::{kernel, unroll};
 
@@ -109,41 +110,45 @@ pub mod device {
     use crate::factors::device::{Bfloat, Factors, Half, Split};
     use crate::factors::{PLANES, power};
     use crate::implicit_gemm_stage::device::{Copies, Tile, taps, window};
-    use crate::implicit_gemm_stage::{Step, place};
+    use crate::implicit_gemm_stage::{ROW, Step, place};
     use crate::phased_conv::AxisPhase;
     use crate::row_transform::device::opaque;
 
     macro_rules! form {
-        ($name:ident, $factors:ty, $columns:literal) => {
+        ($name:ident, $factors:ty, $columns:literal, $min_blocks:literal) => {
             /// See the module.
             ///
             /// # Safety
             /// Each pointer holds what its field says; nobody else accesses `mean` and `m2`; the launch is as the form's
             /// spec says.
-            #[kernel(max_threads = 128, min_blocks = 3)]
+            #[kernel(max_threads = 128, min_blocks = $min_blocks)]
             pub unsafe fn $name(p: ImplicitGemm) {
                 // SAFETY: the caller's promise.
                 unsafe { Block::<$factors, $columns>::new(&p).run() }
             }
         };
     }
-    form!(implicit_gemm_f32_wide, Split, 64);
-    form!(implicit_gemm_f32_narrow, Split, 32);
-    form!(implicit_gemm_f16_wide, Half, 64);
-    form!(implicit_gemm_f16_narrow, Half, 32);
-    form!(implicit_gemm_bf16_wide, Bfloat, 64);
-    form!(implicit_gemm_bf16_narrow, Bfloat, 32);
+    form!(implicit_gemm_f32_wide, Split, 64, 2);
+    form!(implicit_gemm_f32_narrow, Split, 32, 3);
+    form!(implicit_gemm_f16_wide, Half, 64, 2);
+    form!(implicit_gemm_f16_narrow, Half, 32, 3);
+    form!(implicit_gemm_bf16_wide, Bfloat, 64, 2);
+    form!(implicit_gemm_bf16_narrow, Bfloat, 32, 3);
 
     /// A warp's sums, [16 rows][8 columns] of tiles in the accumulators' layout.
     type Sums = [[[f32; 4]; 4]; 4];
 
-    /// What a thread knows throughout: the parameters and its place in the tile.
-    struct Block<'a, F, const COLUMNS: u32> {
-        p: &'a ImplicitGemm,
+    /// A thread's place in the tile. Found anew, and not kept meanwhile: the products need the registers.
+    struct Place {
         lane: u32,
-        /// The first row and column of its warp.
+        /// The number of its warp's first row, and column.
         row: u32,
         column: u32,
+    }
+
+    /// What computes, of 128 rows by `COLUMNS`.
+    struct Block<'a, F, const COLUMNS: u32> {
+        p: &'a ImplicitGemm,
         factors: PhantomData<F>,
     }
 
@@ -157,51 +162,29 @@ pub mod device {
 
         #[inline(always)]
         fn new(p: &'a ImplicitGemm) -> Self {
-            let (warp, across) = (warp_index(), COLUMNS / 32);
-            let (row, column) = (warp / across * (16 * Self::HEIGHT as u32), warp % across * 32);
-            Self { p, lane: lane_index(), row, column, factors: PhantomData }
+            Self { p, factors: PhantomData }
+        }
+
+        #[inline(always)]
+        fn place() -> Place {
+            let thread = opaque(thread_idx_x());
+            let (warp, across) = (thread / 32, COLUMNS / 32);
+            Place { lane: thread % 32, row: warp / across * (16 * Self::HEIGHT as u32), column: warp % across * 32 }
+        }
+
+        /// The block's tile.
+        #[inline(always)]
+        fn tile(&self) -> Tile {
+            Tile::new(self.p, opaque(block_idx_x()), COLUMNS)
         }
 
         #[inline(always)]
         unsafe fn run(&self) {
-            let (p, conv) = (self.p, &self.p.conv);
-            let mut index = block_idx_x() as u64;
-            while index < p.work.items() {
-                let (mut number, end) = p.work.tiles(p.work.item(index).slice);
-                // SAFETY: the item is this block's.
-                unsafe { self.begin(&Item::new(p, index, COLUMNS)) };
-                while number < end {
-                    let tile = Tile::new(p, index, number, COLUMNS);
-                    if tile.first < conv.rows_of(&tile.phase) {
-                        // SAFETY: the caller's promise; the tile is the item's, and has a row. Found anew behind the products, and
-                        // not kept meanwhile: they need the registers.
-                        unsafe {
-                            let sums = self.products(&tile);
-                            let index = opaque(index);
-                            let tile = Tile::new(p, index, opaque(number), COLUMNS);
-                            self.epilogue(&tile, &Item::new(p, index, COLUMNS), &sums);
-                        }
-                    }
-                    number += 1;
-                }
-                index += grid_dim_x() as u64;
+            // SAFETY: the caller's promise; the item is this block's. It is found anew behind the products, and not kept meanwhile.
+            unsafe {
+                let sums = self.products(&self.tile());
+                self.epilogue(&self.tile(), &sums);
             }
-        }
-
-        /// Stores an item's means, and squares of nothing but what no tap is for.
-        #[inline(always)]
-        unsafe fn begin(&self, item: &Item<'_>) {
-            unroll!(n < 4, {
-                if let Some((at, mean, _)) = item.place::<COLUMNS>(n as u32) {
-                    let (p, s) = (self.p, self.p.scale);
-                    let outside = if item.slice == 0 { p.unreached as f64 * mean * mean } else { 0.0 };
-                    // SAFETY: each (b, c, slice) belongs to one item, and to one thread.
-                    unsafe {
-                        p.mean.store(at, mean * s);
-                        p.m2.store(at, outside * s * s);
-                    }
-                }
-            });
         }
 
         /// z of a tile, 2^−g of it.
@@ -212,18 +195,17 @@ pub mod device {
             let copies = Copies::new(self.p, tile, F::PARTS);
             let mut sums: Sums = [[[0.0; 4]; 4]; 4];
             let mut now = Step { line: lines.first(), tap: 0 };
-            let (mut line, mut buffer, steps) = (0, 0, lines.steps());
+            let (mut line, mut buffer) = (0, 0);
+            let mut left = lines.steps();
 
-            sync_threads(); // the epilogue before has read its squares
-            if steps > 0 {
+            if left > 0 {
                 // SAFETY: the first step exists; nobody reads the buffers.
                 unsafe {
                     copies.bring_window(&lines, &now.line, 0);
                     copies.bring_taps::<COLUMNS>(&lines, &now, 0);
                 }
             }
-            let mut step = 0;
-            while step < steps {
+            while left > 0 {
                 wait_all();
                 sync_threads(); // the step is complete, and the last one's buffers no longer read
                 let (rows, columns) = (window(line), taps::<COLUMNS>(buffer));
@@ -231,8 +213,8 @@ pub mod device {
                 let chunks = lines.chunks_of(&now.line);
                 now = lines.next_step(&now);
                 buffer = 1 - buffer;
-                step += 1;
-                if step < steps {
+                left -= 1;
+                if left > 0 {
                     // SAFETY: the step exists; behind the barrier nobody reads what it replaces: the last step's taps, and of a new line the
                     // window before the one being read.
                     unsafe {
@@ -254,21 +236,24 @@ pub mod device {
         unsafe fn step(&self, window: Shared<u32>, shift: u32, taps: Shared<u32>, chunks: u32, sums: &mut Sums) {
             // SAFETY: the caller's promise.
             unsafe {
-                if chunks == Self::CHUNKS && F::PARTS == 2 {
-                    self.multiply::<2>(window, shift, taps, 0, sums);
-                } else if chunks == Self::CHUNKS {
-                    self.multiply::<4>(window, shift, taps, 0, sums);
-                } else {
+                if chunks < Self::CHUNKS {
                     let mut chunk = 0;
                     while chunk < chunks {
                         self.multiply::<1>(window, shift, taps, chunk, sums);
                         chunk += 1;
                     }
+                } else if F::PARTS == 2 {
+                    self.multiply::<1>(window, shift, taps, 0, sums);
+                    self.multiply::<1>(window, shift, taps, 1, sums);
+                } else {
+                    self.multiply::<2>(window, shift, taps, 0, sums);
+                    self.multiply::<2>(window, shift, taps, 2, sums);
                 }
             }
         }
 
-        /// Adds the products of `CHUNKS` chunks from `chunk` on, of rows `shift` further on than the tile's.
+        /// Adds the products of `CHUNKS` chunks from `chunk` on, of rows `shift` further on than the tile's. They have two planes at most: more
+        /// are too many registers.
         ///
         /// # Safety
         /// They are complete; all lanes of the warp come together.
@@ -281,36 +266,36 @@ pub mod device {
             chunk: u32,
             sums: &mut Sums,
         ) {
-            let (lane, planes) = (self.lane, CHUNKS * F::PARTS as usize);
+            let (Place { lane, row, column }, planes) = (Self::place(), CHUNKS * F::PARTS as usize);
             let first = 2 * F::PARTS * chunk;
-            let row = self.row + lane % 16 + shift;
-            let column = self.column + lane % 8 + lane / 16 * 8;
+            let row = row + lane % 16 + shift;
+            let column = column + lane % 8 + lane / 16 * 8;
             // [plane][8 columns]
-            let mut b = [[[0u32; 2]; 4]; 4];
-            unroll!(plane < 4, {
+            let mut b = [[[0u32; 2]; 4]; 2];
+            unroll!(plane < 2, {
                 if plane < planes {
                     let at = taps.offset(place(column, first + 2 * plane as u32 + lane / 8 % 2));
                     // SAFETY: rows of the taps, at 16-byte boundaries.
                     let ([b0, b1, b2, b3], [b4, b5, b6, b7]) =
-                        unsafe { (ldmatrix_x4(at), ldmatrix_x4(at.offset(16 * 32))) };
+                        unsafe { (ldmatrix_x4(at), ldmatrix_x4(at.offset(16 * ROW))) };
                     b[plane] = [[b0, b1], [b2, b3], [b4, b5], [b6, b7]];
                 }
             });
             unroll!(tile < 4, {
                 if tile < Self::HEIGHT {
-                    let mut a = [[0u32; 4]; 4];
-                    unroll!(plane < 4, {
+                    let mut a = [[0u32; 4]; 2];
+                    unroll!(plane < 2, {
                         if plane < planes {
                             let at = window.offset(place(row, first + 2 * plane as u32 + lane / 16));
                             // SAFETY: rows of the window, at 16-byte boundaries.
-                            a[plane] = unsafe { ldmatrix_x4(at.offset(tile as u32 * (16 * 32))) };
+                            a[plane] = unsafe { ldmatrix_x4(at.offset(tile as u32 * (16 * ROW))) };
                         }
                     });
                     let mut part = [[0f32; 4]; 4];
                     unroll!(product < 3, {
                         if product < F::PRODUCTS.len() {
                             let (of_a, of_b) = F::PRODUCTS[product];
-                            unroll!(chunk < 4, {
+                            unroll!(chunk < 2, {
                                 if chunk < CHUNKS {
                                     let plane = chunk * F::PARTS as usize;
                                     unroll!(n < 4, {
@@ -331,8 +316,9 @@ pub mod device {
 
         /// Adds Σ(z − m)² of the tile. Shared memory then holds (warps along the rows, image, column) of f64.
         #[inline(always)]
-        unsafe fn epilogue(&self, tile: &Tile, item: &Item<'_>, sums: &Sums) {
-            let (p, conv, lane) = (self.p, &self.p.conv, self.lane);
+        unsafe fn epilogue(&self, tile: &Tile, sums: &Sums) {
+            let (p, conv) = (self.p, &self.p.conv);
+            let Place { lane, row: first_row, column: first_column } = Self::place();
             let (all, images) = (Shared::<f64>::dynamic(0), conv.images);
             let bits = images.trailing_zeros();
             // All of a thread's rows are of one image.
@@ -342,17 +328,17 @@ pub mod device {
             let mut there = 0u32;
             unroll!(n < 8, {
                 if n < 2 * Self::HEIGHT {
-                    let row = tile.first + ((self.row + 8 * n as u32 + lane / 4) >> bits);
+                    let row = tile.first + ((first_row + 8 * n as u32 + lane / 4) >> bits);
                     there |= ((row < rows && is_position(conv.coordinates(row), &tile.phase)) as u32) << n;
                 }
             });
             sync_threads(); // the buffers are no longer read
             unroll!(n < 4, {
                 unroll!(i < 2, {
-                    let column = self.column + 8 * n as u32 + 2 * (lane % 4) + i as u32;
+                    let column = first_column + 8 * n as u32 + 2 * (lane % 4) + i as u32;
                     let mut square = 0f32;
-                    if b < conv.shape.batch && tile.column + column < conv.out_channels() {
-                        let c = (tile.group * conv.out_channels() + tile.column + column) as u64;
+                    if b < conv.shape.batch && tile.column + column < conv.out_channels {
+                        let c = (tile.group * conv.out_channels + tile.column + column) as u64;
                         // SAFETY: b < B and c < Cout.
                         let (mean, g) = unsafe {
                             let row = b as u64 * conv.shape.out_channels as u64 + c;
@@ -380,7 +366,7 @@ pub mod device {
                         square += shuffle_xor(square, 16);
                     }
                     if lane / 4 < images {
-                        let warp = self.row / (16 * Self::HEIGHT as u32);
+                        let warp = first_row / (16 * Self::HEIGHT as u32);
                         // SAFETY: one element a (warp along the rows, image, column); the buffers are no longer read.
                         unsafe { all.store((warp * images + image) * COLUMNS + column, square) };
                     }
@@ -388,8 +374,12 @@ pub mod device {
             });
             sync_threads();
             unroll!(n < 4, {
-                if let Some((at, _, gain)) = item.place::<COLUMNS>(n as u32) {
-                    let pair = n as u32 * THREADS + thread_idx_x();
+                let pair = n as u32 * THREADS + thread_idx_x();
+                let (image, column) = (pair / COLUMNS, tile.column + pair % COLUMNS);
+                let b = tile.image + image;
+                if image < images && b < conv.shape.batch && column < conv.out_channels {
+                    let c = (tile.group * conv.out_channels + column) as u64;
+                    let row = b as u64 * conv.shape.out_channels as u64 + c;
                     let mut square = 0f64;
                     unroll!(warp < 4, {
                         if (warp as u32) < Self::ROW_WARPS {
@@ -397,44 +387,16 @@ pub mod device {
                             square += unsafe { all.load(warp as u32 * images * COLUMNS + pair) };
                         }
                     });
-                    // SAFETY: this thread alone accesses it.
-                    unsafe { p.m2.store(at, p.m2.load(at) + square * gain * gain * p.scale * p.scale) };
+                    // SAFETY: b < B and c < Cout; each (b, c, slice) belongs to one block, and to one thread.
+                    unsafe {
+                        let (mean, gain) = (p.conv_mean.load(row), power(p.channel_exponent.load(c)));
+                        let outside = if tile.slice == 0 { p.unreached as f64 * mean * mean } else { 0.0 };
+                        let at = row * p.work.slices + tile.slice as u64;
+                        p.mean.store(at, mean * p.scale);
+                        p.m2.store(at, (square * gain * gain + outside) * p.scale * p.scale);
+                    }
                 }
             });
-        }
-    }
-
-    /// The (b, c, slice) of an item: thread t has (image, column) pairs t, t + 128, …
-    struct Item<'a> {
-        p: &'a ImplicitGemm,
-        slice: u64,
-        image: u32,
-        group: u32,
-        column: u32,
-    }
-
-    impl<'a> Item<'a> {
-        #[inline(always)]
-        fn new(p: &'a ImplicitGemm, index: u64, columns: u32) -> Self {
-            let (Tile { image, group, column, .. }, slice) = (Tile::new(p, index, 0, columns), p.work.item(index).slice);
-            Self { p, slice, image, group, column }
-        }
-
-        /// Of this thread's pair number n, if it exists: the index of its moments, m and 2^g.
-        #[inline(always)]
-        fn place<const COLUMNS: u32>(&self, n: u32) -> Option<(u64, f64, f64)> {
-            let (p, conv) = (self.p, &self.p.conv);
-            let pair = n * THREADS + thread_idx_x();
-            let (image, column) = (pair / COLUMNS, self.column + pair % COLUMNS);
-            let b = self.image + image;
-            if image >= conv.images || b >= conv.shape.batch || column >= conv.out_channels() {
-                return None;
-            }
-            let c = (self.group * conv.out_channels() + column) as u64;
-            let row = b as u64 * conv.shape.out_channels as u64 + c;
-            // SAFETY: b < B and c < Cout.
-            let (mean, gain) = unsafe { (p.conv_mean.load(row), power(p.channel_exponent.load(c))) };
-            Some((row * p.work.slices + self.slice, mean, gain))
         }
     }
 

@@ -24,6 +24,11 @@ pub const ROW: u32 = 32;
 /// Threads of a block.
 pub const THREADS: u32 = 128;
 
+/// Rows that the block's threads copy at once.
+const AT_ONCE: u32 = THREADS / 8;
+// A window is copied eight times at once, and its halo once.
+const _: () = assert!(ROWS == 8 * AT_ONCE && HALO == AT_ONCE);
+
 /// Bytes of shared memory for that many output channels.
 pub const fn shared_bytes(columns: u32) -> u32 {
     2 * 4 * ROW * (WINDOW + columns)
@@ -145,45 +150,54 @@ pub mod device {
     use cuda_std::unroll;
 
     use super::*;
-    use crate::conv_shape::div_rem;
     use crate::implicit_gemm::ImplicitGemm;
     use crate::phased_conv::{AxisPhase, split};
+    use crate::row_transform::device::opaque;
 
-    /// A tile of an item.
+    /// What a block computes: rows of some images by some output channels.
     pub struct Tile {
         /// Its phase.
         pub phase: [AxisPhase; 3],
         /// Its first row in the phase.
         pub first: u32,
-        /// Its first image.
+        /// Its number among the tiles of all phases.
+        pub slice: u32,
+        /// The first image.
         pub image: u32,
-        /// Its group.
+        /// The group.
         pub group: u32,
-        /// Its first output channel in the group.
+        /// The first output channel in the group.
         pub column: u32,
     }
 
     impl Tile {
-        /// Number `number` of the convolution's tiles, for item `index` and `columns` output channels.
+        /// Of item `index`, of `columns` output channels; [`Work::item`](crate::work::Work::item) in 32 bits.
         #[inline(always)]
-        pub fn new(p: &ImplicitGemm, index: u64, number: u64, columns: u32) -> Self {
-            let (conv, item) = (&p.conv, p.work.item(index));
-            let (group, tile) = split(item.channel_tile, split(p.work.channel_tiles, conv.options.groups).0);
-            let (phase, place) = div_rem(number, conv.phase_tiles as u64);
+        pub fn new(p: &ImplicitGemm, index: u32, columns: u32) -> Self {
+            let conv = &p.conv;
+            let (rest, tile) = split(index, p.work.channel_tiles);
+            let (batch, slice) = split(rest, p.work.slices as u32);
+            let (group, tile) = split(tile, split(p.work.channel_tiles, conv.options.groups).0);
+            let (phase, place) = split(slice, conv.phase_tiles);
             Self {
-                phase: conv.phase(phase as u32),
-                first: place as u32 * conv.tile_positions(),
-                image: item.batch * conv.images,
+                phase: conv.phase(phase),
+                first: place * conv.tile_positions(),
+                slice,
+                image: batch * conv.images,
                 group,
                 column: tile * columns,
             }
         }
 
-        /// The lines of its products, with `step` chunks a step; it has a row.
+        /// The lines of its products, with `step` chunks a step: none where it has no row.
         #[inline(always)]
         pub fn lines(&self, conv: &PhasedConv, step: u32) -> Lines {
             let (rows, end) = (conv.rows_of(&self.phase), self.first + conv.tile_positions());
-            Lines::new(conv, conv.meeting(&self.phase, self.first, if end < rows { end } else { rows }), step)
+            let taps = match self.first < rows {
+                true => conv.meeting(&self.phase, self.first, if end < rows { end } else { rows }),
+                false => TapBox { from: [0; 3], to: [0; 3] },
+            };
+            Lines::new(conv, taps, step)
         }
     }
 
@@ -215,13 +229,11 @@ pub mod device {
         first_tap: u32,
     }
 
-    /// Rows that the block's threads copy at once.
-    const AT_ONCE: u32 = THREADS / 8;
-
-    /// This thread's piece, and the first of its rows.
+    /// This thread's piece, and the first of its rows. Found anew, and not kept meanwhile: the products need the registers.
     #[inline(always)]
     fn mine() -> (u32, u32) {
-        (thread_idx_x() % 8, thread_idx_x() / 8)
+        let thread = opaque(thread_idx_x());
+        (thread % 8, thread / 8)
     }
 
     impl<'a> Copies<'a> {
@@ -235,7 +247,7 @@ pub mod device {
             let volume = conv.volume_rows() as u64 * row_bytes(conv, chunk);
             let input = p.rows.address() + image as u64 * volume + start;
             let column = tile.column + row;
-            let channel = (tile.group * conv.out_channels() + column) as u64;
+            let channel = (tile.group * conv.out_channels + column) as u64;
             let kernel = p.taps.address() + channel * channel_bytes(conv, chunk) + 16 * piece as u64;
             let origin = conv.row([phase[0].origin, phase[1].origin, phase[2].origin]);
             let source = tile.first as i32 + origin + split(row, conv.images).0 as i32;
@@ -249,25 +261,27 @@ pub mod device {
         /// The line is one of the tile's; nobody reads or copies into the buffer.
         #[inline(always)]
         pub unsafe fn bring_window(&self, lines: &Lines, line: &Line, buffer: u32) {
-            let (conv, (piece, mut row)) = (&self.p.conv, mine());
+            let (conv, (piece, row)) = (&self.p.conv, mine());
             let (lag, last) = (&conv.lag, line.j[2] + line.taps - 1);
             let back = conv.row([line.j[0] * lag[0], line.j[1] * lag[1], last * lag[2]].map(|j| j as i32));
-            let count = (conv.tile_positions() + (line.taps - 1) * lag[2]) * conv.images;
-            let (pitch, step) = (row_bytes(conv, self.chunk), AT_ONCE >> conv.images.trailing_zeros());
+            let (pitch, apart) = (row_bytes(conv, self.chunk), AT_ONCE >> conv.images.trailing_zeros());
             let mut source = self.source - back;
             let mut from = self.input.wrapping_add((line.chunk * self.chunk) as u64);
             from = from.wrapping_add((source as i64).wrapping_mul(pitch as i64) as u64);
+            let to = window(buffer).offset(place(row, piece));
+            let copy = |i: u32, source: i32, from: u64| {
+                let taken = if self.input != 0 && (source as u32) < conv.volume_rows() { 16 } else { 0 };
+                // SAFETY: a piece of a row of an image, or nothing is read; a row of the window.
+                unsafe { copy_padded_through_l2(to.offset(i * AT_ONCE * ROW), Global::<u32>::from_address(from), taken) };
+            };
             if 16 * piece < lines.chunks_of(line) * self.chunk {
-                while row < count {
-                    let taken = if self.input != 0 && (source as u32) < conv.volume_rows() { 16 } else { 0 };
-                    // SAFETY: a piece of a row of an image, or nothing is read; row < count ≤ WINDOW.
-                    unsafe {
-                        let from = Global::<u32>::from_address(from);
-                        copy_padded_through_l2(window(buffer).offset(place(row, piece)), from, taken);
-                    }
-                    row += AT_ONCE;
-                    source += step as i32;
-                    from = from.wrapping_add(step as u64 * pitch);
+                unroll!(i < 8, {
+                    copy(i as u32, source, from);
+                    source += apart as i32;
+                    from = opaque(from.wrapping_add(apart as u64 * pitch));
+                });
+                if row < (line.taps - 1) * lag[2] * conv.images {
+                    copy(8, source, from);
                 }
             }
         }
@@ -283,16 +297,20 @@ pub mod device {
             let tap = self.first_tap + conv.tap_distance([j0, j1, j2 + step.tap]);
             let at = (tap as u64 * conv.chunks() as u64 + line.chunk as u64) * self.chunk as u64;
             let from = self.kernel.wrapping_add(at);
-            let to = taps::<COLUMNS>(buffer);
+            let to = taps::<COLUMNS>(buffer).offset(place(row, piece));
+            let pitch = AT_ONCE as u64 * channel_bytes(conv, self.chunk);
+            let mut from = from;
             if 16 * piece < lines.chunks_of(line) * self.chunk {
                 unroll!(i < 4, {
                     if (i as u32) * AT_ONCE < COLUMNS {
-                        let taken = if self.column + i as u32 * AT_ONCE < conv.out_channels() { 16 } else { 0 };
-                        let from = from.wrapping_add(i as u64 * AT_ONCE as u64 * channel_bytes(conv, self.chunk));
+                        let taken = if self.column + i as u32 * AT_ONCE < conv.out_channels { 16 } else { 0 };
+                        if i != 0 {
+                            from = opaque(from.wrapping_add(pitch));
+                        }
                         // SAFETY: a piece of a tap of an output channel of the group, or nothing is read; row < COLUMNS.
                         unsafe {
                             let from = Global::<u32>::from_address(from);
-                            copy_padded_through_l2(to.offset(place(row + i as u32 * AT_ONCE, piece)), from, taken);
+                            copy_padded_through_l2(to.offset(i as u32 * AT_ONCE * ROW), from, taken);
                         }
                     }
                 });

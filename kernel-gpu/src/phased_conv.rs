@@ -16,7 +16,7 @@
 //! **Tiles.** 128 rows: neighbouring positions of one image, or every row of `images` images (a power of two), the
 //! images innermost: fewer positions, which meet fewer taps that others of the tile do not.
 
-use crate::conv_shape::{ConvOptions, ConvShape, div_rem};
+use crate::conv_shape::{ConvOptions, ConvShape};
 
 /// Input channels of a chunk: the depth of one product.
 pub const CHUNK: u32 = 16;
@@ -43,6 +43,10 @@ pub struct PhasedConv {
     pub phases: [u32; 3],
     /// R1, R2.
     pub pitch: [u32; 2],
+    /// Input channels of a group.
+    pub in_channels: u32,
+    /// Output channels of a group.
+    pub out_channels: u32,
     /// Images of a tile.
     pub images: u32,
     /// Tiles of one image's (or `images` images') positions of the largest phase.
@@ -104,6 +108,8 @@ impl PhasedConv {
             lag: [1; 3],
             phases: [1; 3],
             pitch: [1; 2],
+            in_channels: quotient(shape.in_channels, options.groups),
+            out_channels: quotient(shape.out_channels, options.groups),
             images,
             phase_tiles: 0,
         };
@@ -129,19 +135,20 @@ impl PhasedConv {
         }
         let rows = (0..conv.all_phases()).map(|phase| conv.rows_of(&conv.phase(phase))).max().unwrap_or(0);
         conv.phase_tiles = rows.div_ceil(conv.tile_positions());
-        Some(conv)
+        let tiles = u64::from(conv.all_phases()) * u64::from(conv.phase_tiles);
+        (tiles <= MAX_ROWS).then_some(conv)
     }
 
     /// Positions of one image in a tile.
     #[inline(always)]
     pub const fn tile_positions(&self) -> u32 {
-        quotient(ROWS, self.images)
+        ROWS >> self.images.trailing_zeros()
     }
 
     /// Tiles of all phases.
     #[inline(always)]
-    pub const fn tiles(&self) -> u64 {
-        self.all_phases() as u64 * self.phase_tiles as u64
+    pub const fn tiles(&self) -> u32 {
+        self.all_phases() * self.phase_tiles
     }
 
     /// Phases of all axes together.
@@ -156,22 +163,10 @@ impl PhasedConv {
         self.shape.input[0] * self.pitch[0] * self.pitch[1]
     }
 
-    /// Input channels of a group.
-    #[inline(always)]
-    pub const fn in_channels(&self) -> u32 {
-        quotient(self.shape.in_channels, self.options.groups)
-    }
-
-    /// Output channels of a group.
-    #[inline(always)]
-    pub const fn out_channels(&self) -> u32 {
-        quotient(self.shape.out_channels, self.options.groups)
-    }
-
     /// Chunks of a group's input channels.
     #[inline(always)]
     pub const fn chunks(&self) -> u32 {
-        self.in_channels().div_ceil(CHUNK)
+        self.in_channels.div_ceil(CHUNK)
     }
 
     /// Chunks of a row: of all groups.
@@ -183,21 +178,20 @@ impl PhasedConv {
     /// Number `index` of the phases along an axis.
     #[inline(always)]
     pub const fn axis(&self, axis: usize, index: u32) -> AxisPhase {
-        let (stride, padding) = (self.options.stride[axis] as u64, self.options.padding[axis] as u64);
-        let ahead = index as u64 * self.options.dilation[axis] as u64;
+        let (stride, padding) = (self.options.stride[axis], self.options.padding[axis]);
+        let ahead = index * self.options.dilation[axis];
         // (ahead − padding) mod stride: the first position.
-        let back = div_rem(padding, stride).1;
-        let first = div_rem(ahead + stride - back, stride).1;
-        let output = self.options.output[axis] as u64;
-        let count = if first < output { div_rem(output - first + stride - 1, stride).0 } else { 0 };
+        let first = split(ahead + stride - split(padding, stride).1, stride).1;
+        let output = self.options.output[axis];
+        let count = if first < output { quotient(output - first + stride - 1, stride) } else { 0 };
         let origin = if first + padding >= ahead {
-            div_rem(first + padding - ahead, stride).0 as i32
+            quotient(first + padding - ahead, stride) as i32
         } else {
-            -(div_rem(ahead - first - padding, stride).0 as i32)
+            -(quotient(ahead - first - padding, stride) as i32)
         };
         let taps = quotient(self.shape.kernel[axis] - index + self.tap_step[axis] - 1, self.tap_step[axis]);
         let (lag, extent) = (self.lag[axis], self.shape.input[axis]);
-        AxisPhase { first_tap: index, taps, count: count as u32, origin, lag, extent }
+        AxisPhase { first_tap: index, taps, count, origin, lag, extent }
     }
 
     /// Number `index` of all phases.

@@ -91,8 +91,8 @@ pub mod device {
     /// The taps of (the group's first channel, c): element 0 of the taps of channel 0, and elements from one channel to the next.
     #[inline(always)]
     fn rows(p: &SplitTaps, c: u32) -> (Tensor<f32>, u64, u32) {
-        let (group, column) = split(c, p.conv.out_channels());
-        let (first, row) = (group * p.conv.in_channels(), p.conv.out_channels() as u64 * p.conv.shape.taps() as u64);
+        let (group, column) = split(c, p.conv.out_channels);
+        let (first, row) = (group * p.conv.in_channels, p.conv.out_channels as u64 * p.conv.shape.taps() as u64);
         let w = p.kernel.offset(first as u64 * row + column as u64 * p.conv.shape.taps() as u64);
         (w, row, first)
     }
@@ -104,7 +104,7 @@ pub mod device {
     #[inline(always)]
     unsafe fn largest(p: &SplitTaps, c: u32) -> f64 {
         let ((w, row, first), taps) = (rows(p, c), p.conv.shape.taps());
-        let count = p.conv.in_channels() * taps;
+        let count = p.conv.in_channels * taps;
         let mut largest = 0f64;
         let mut at = thread_idx_x();
         while at < count {
@@ -139,7 +139,7 @@ pub mod device {
     /// c < Cout, and they are this block's; `NARROW` is whether elements are.
     #[inline(always)]
     unsafe fn write<const NARROW: bool>(p: &SplitTaps, c: u32, g: i32) {
-        let ((w, row, first), taps, ins) = (rows(p, c), p.conv.shape.taps(), p.conv.in_channels());
+        let ((w, row, first), taps, ins) = (rows(p, c), p.conv.shape.taps(), p.conv.in_channels);
         let (chunks, element) = (p.conv.chunks(), p.kernel.element());
         let words_of_chunk = 8 * parts(element);
         let mut item = thread_idx_x();

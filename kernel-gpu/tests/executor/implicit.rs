@@ -61,7 +61,7 @@ pub fn run(setting: &Setting, schedule: Schedule, (x, w): (&[f32], &[f32]), fact
     let (case, form, conv) = (&setting.case, setting.form(), setting.conv());
     let (shape, element) = (&case.shape, case.element::<f32>());
     let boxes = InputBoxes::new(*shape, case.options);
-    let work = form.work(&conv, case.max_items);
+    let work = form.work(&conv);
     let mut memory = Memory::new();
     let [input, kernel] =
         [("input", x), ("kernel", w)].map(|(name, values)| tensor(&mut memory, name, values, element));
@@ -124,7 +124,7 @@ pub fn run(setting: &Setting, schedule: Schedule, (x, w): (&[f32], &[f32]), fact
         conv,
         work,
     };
-    launch(form.spec.name, work.items(), schedule, case, &memory, &p);
+    launch(form.spec.name, work.items(), schedule, &Case { blocks: u32::MAX, ..case.clone() }, &memory, &p);
     let p = BatchNormReduce {
         slice_mean: slice_mean.global(),
         slice_m2: slice_m2.global(),
