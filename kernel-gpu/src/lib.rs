@@ -5,6 +5,10 @@
 //!                         ──batch_norm_reduce───────▶ mean, M2 a (b, c)                           Chan's merge over the slices
 //!                         ──pool_finish─────────────▶ output (B, Cout), batch and running statistics
 //!
+//! tensor    input ──segment_sums, box_sums──▶ Σx of the taps' boxes, scales      input ──channels_last──▶ factors
+//! cores     kernel ──split_taps──▶ factors, scales        kernel, Σx ──conv_means──▶ means of z
+//!           factors, means ──implicit_gemm──▶ mean, M2 a (b, c) and tile ──batch_norm_reduce, pool_finish──▶ as above
+//!
 //! spectral  input ──dft_volume──▶ X, Σx    X ──line_gram, axis_resample, half_resample, axis_resample──▶ Ĝ    scales: input_scales
 //!           kernel ──tap_moments──▶ Σw      kernel ──tap_spectrum──▶ W
 //!           Ĝ, W ──gram_energy──▶ Σ|Z|² a c
