@@ -34,7 +34,8 @@ pub struct BoxSums {
 const WARPS: u32 = 8;
 
 /// The launch.
-pub const SPEC: KernelSpec = KernelSpec { name: "box_sums", threads: 32 * WARPS, min_blocks: 4, shared_bytes: 4 * WARPS };
+pub const SPEC: KernelSpec =
+    KernelSpec { name: "box_sums", threads: 32 * WARPS, min_blocks: 4, shared_bytes: 4 * WARPS };
 
 impl BoxSums {
     /// Sums to make.

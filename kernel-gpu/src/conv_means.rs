@@ -102,10 +102,7 @@ pub mod device {
                 });
                 // SAFETY: (b, c) exists and has one writer.
                 unsafe {
-                    p.mean.store(
-                        b as u64 * shape.out_channels as u64 + c,
-                        sum / p.boxes.options.positions() as f64,
-                    )
+                    p.mean.store(b as u64 * shape.out_channels as u64 + c, sum / p.boxes.options.positions() as f64)
                 };
             }
             sync_threads();

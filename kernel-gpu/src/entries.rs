@@ -4,12 +4,13 @@ use cuda_std::launch::KernelSpec;
 
 use crate::conv_transpose_moments::device::*;
 use crate::conv_transpose_moments::*;
-use crate::pool_finish::device::*;
 use crate::implicit_gemm::device::*;
 use crate::implicit_gemm::{self, ImplicitGemm};
+use crate::pool_finish::device::*;
 use crate::{
-    axis_resample, batch_norm_reduce, box_sums, channels_last, conv_means, dft_axis, dft_store, dft_volume, gram_energy, half_resample, input_scales,
-    line_gram, pool_finish, segment_sums, spectral_finish, split_taps, tap_moments, tap_spectrum, volume_sums,
+    axis_resample, batch_norm_reduce, box_sums, channels_last, conv_means, dft_axis, dft_store, dft_volume,
+    gram_energy, half_resample, input_scales, line_gram, pool_finish, segment_sums, spectral_finish, split_taps,
+    tap_moments, tap_spectrum, volume_sums,
 };
 
 /// A kernel that can be run from a pointer to its parameter block.

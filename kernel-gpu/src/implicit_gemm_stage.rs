@@ -272,7 +272,9 @@ pub mod device {
             let copy = |i: u32, source: i32, from: u64| {
                 let taken = if self.input != 0 && (source as u32) < conv.volume_rows() { 16 } else { 0 };
                 // SAFETY: a piece of a row of an image, or nothing is read; a row of the window.
-                unsafe { copy_padded_through_l2(to.offset(i * AT_ONCE * ROW), Global::<u32>::from_address(from), taken) };
+                unsafe {
+                    copy_padded_through_l2(to.offset(i * AT_ONCE * ROW), Global::<u32>::from_address(from), taken)
+                };
             };
             if 16 * piece < lines.chunks_of(line) * self.chunk {
                 unroll!(i < 8, {
@@ -343,8 +345,7 @@ mod tests {
         for (images, from, to, channels, step) in
             [(1, [0, 0, 0], [2, 3, 5], 40, 2), (8, [1, 0, 2], [2, 2, 9], 16, 4), (4, [0; 3], [1, 1, 1], 100, 4)]
         {
-            let shape =
-                ConvShape { batch: 8, in_channels: channels, out_channels: 1, input: [9; 3], kernel: [9; 3] };
+            let shape = ConvShape { batch: 8, in_channels: channels, out_channels: 1, input: [9; 3], kernel: [9; 3] };
             let conv = PhasedConv::new(shape, ConvOptions::none(&shape), images).unwrap();
             let lines = Lines::new(&conv, TapBox { from, to }, step);
             let mut seen = BTreeSet::new();

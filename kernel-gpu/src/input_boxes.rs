@@ -33,7 +33,8 @@ impl InputBoxes {
     pub fn new(shape: ConvShape, options: ConvOptions) -> Self {
         let ranges = [0, 1, 2].map(|axis| {
             let (extent, last) = (shape.input[axis], shape.kernel[axis] - 1);
-            let whole = options.inside(axis, 0, extent) == (0, extent) && options.inside(axis, last, extent) == (0, extent);
+            let whole =
+                options.inside(axis, 0, extent) == (0, extent) && options.inside(axis, last, extent) == (0, extent);
             if whole { 1 } else { shape.kernel[axis] }
         });
         Self { shape, options, ranges }

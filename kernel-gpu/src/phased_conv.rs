@@ -129,7 +129,8 @@ impl PhasedConv {
                 extents[axis] = u64::from(conv.pitch[axis - 1]);
             }
         }
-        let positions = u64::from(options.output[0]).max(extents[0]).checked_mul(extents[1])?.checked_mul(extents[2])?;
+        let positions =
+            u64::from(options.output[0]).max(extents[0]).checked_mul(extents[1])?.checked_mul(extents[2])?;
         if positions > MAX_ROWS || shape.taps() as u64 * shape.in_channels as u64 > MAX_ROWS {
             return None;
         }
@@ -419,7 +420,8 @@ mod tests {
 
     #[test]
     fn extents_past_what_rows_count_are_refused() {
-        let shape = ConvShape { batch: 1, in_channels: 1, out_channels: 1, input: [1 << 10, 1 << 10, 1 << 10], kernel: [1; 3] };
+        let shape =
+            ConvShape { batch: 1, in_channels: 1, out_channels: 1, input: [1 << 10, 1 << 10, 1 << 10], kernel: [1; 3] };
         assert_eq!(PhasedConv::new(shape, ConvOptions::none(&shape), 1), None);
     }
 }

@@ -130,13 +130,7 @@ pub mod device {
     /// # Safety
     /// As there; `NARROW` is whether elements are.
     #[inline(always)]
-    unsafe fn scan_in<const NARROW: bool>(
-        x: Tensor<f32>,
-        from: u32,
-        to: u32,
-        lane: u32,
-        lanes: u32,
-    ) -> (f64, f32) {
+    unsafe fn scan_in<const NARROW: bool>(x: Tensor<f32>, from: u32, to: u32, lane: u32, lanes: u32) -> (f64, f32) {
         let (mut sum, mut largest) = (0f64, 0f32);
         let mut at = from + lane;
         while at < to {

@@ -133,11 +133,11 @@ impl TensorDirect {
                     (problem.kernel_elements() as u64).saturating_mul(2 * batch),
                 ),
             ),
+            (implicit_gemm::STAGE, cost(&[factors.0, factors.1, slices.saturating_mul(16)], self.design.flops)),
             (
-                implicit_gemm::STAGE,
-                cost(&[factors.0, factors.1, slices.saturating_mul(16)], self.design.flops),
+                batch_norm_reduce::STAGE,
+                cost(&[slices.saturating_add(rows).saturating_mul(16)], slices.saturating_mul(12)),
             ),
-            (batch_norm_reduce::STAGE, cost(&[slices.saturating_add(rows).saturating_mul(16)], slices.saturating_mul(12))),
             (pool_finish::STAGE, cost(&[rows.saturating_mul(24 + element)], rows.saturating_mul(15))),
         ]
     }
@@ -171,12 +171,8 @@ impl TensorDirect {
             };
             factors::launch(&self.box_sums, "launching box_sums", p.blocks(), &p, stream, bound)?;
             after(factors::BOX_SUMS)?;
-            let p = ChannelsLast {
-                input: target.input(),
-                exponent: m.exponent.global(),
-                rows: m.rows.global_mut(),
-                conv,
-            };
+            let p =
+                ChannelsLast { input: target.input(), exponent: m.exponent.global(), rows: m.rows.global_mut(), conv };
             factors::launch(&self.channels_last, "launching channels_last", p.blocks(), &p, stream, bound)?;
             after(factors::CHANNELS_LAST)?;
             let p = SplitTaps {
@@ -189,12 +185,8 @@ impl TensorDirect {
             let blocks = u64::from(conv.shape.out_channels);
             factors::launch(&self.split_taps, "launching split_taps", blocks, &p, stream, bound)?;
             after(factors::SPLIT_TAPS)?;
-            let p = ConvMeans {
-                kernel: target.kernel(),
-                sum: m.box_sum.global(),
-                mean: m.conv_mean.global_mut(),
-                boxes,
-            };
+            let p =
+                ConvMeans { kernel: target.kernel(), sum: m.box_sum.global(), mean: m.conv_mean.global_mut(), boxes };
             factors::launch(&self.conv_means, "launching conv_means", p.blocks(), &p, stream, bound)?;
             after(factors::CONV_MEANS)?;
             let p = ImplicitGemm {

@@ -70,13 +70,7 @@ impl TensorLengths {
     /// Of all arrays together.
     pub fn bytes(&self) -> u64 {
         let words = [self.largest, self.exponent, self.rows, self.taps, self.channel_exponent];
-        let doubles = [
-            self.segment_sum,
-            self.box_sum,
-            2 * self.slices,
-            3 * self.moments,
-            2 * self.statistics,
-        ];
+        let doubles = [self.segment_sum, self.box_sum, 2 * self.slices, 3 * self.moments, 2 * self.statistics];
         let sum = |lengths: &[u64], bytes: u64| {
             lengths.iter().fold(0u64, |sum, length| sum.saturating_add(length.saturating_mul(bytes)))
         };

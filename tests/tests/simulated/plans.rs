@@ -72,8 +72,7 @@ fn what_is_less_work_on_tensor_cores_goes_there() {
             let builder = builder.stride([4, 3, 5]).padding([1, 0, 2]).dilation([2, 1, 1]).output_padding([1, 2, 0]);
             builder.groups(groups).build().unwrap()
         };
-        let direct =
-            PlanOptions { algorithm: AlgorithmChoice::Force(Algorithm::Direct), ..PlanOptions::default() };
+        let direct = PlanOptions { algorithm: AlgorithmChoice::Force(Algorithm::Direct), ..PlanOptions::default() };
         for (seed, problem) in [problem(1), problem(3)].into_iter().enumerate() {
             let plan = Plan::<f32>::new(&problem, &device, direct).unwrap();
             assert!(plan.recipe().cuda.unwrap().tensor().is_some(), "{problem:?}");
