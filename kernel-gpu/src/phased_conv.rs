@@ -113,7 +113,6 @@ impl PhasedConv {
             images,
             phase_tiles: 0,
         };
-        let mut extents = [shape.input[0] as u64, 1, 1];
         for axis in 0..3 {
             let (stride, dilation) = (options.stride[axis], options.dilation[axis]);
             let common = gcd(stride, dilation);
@@ -126,11 +125,10 @@ impl PhasedConv {
             if axis > 0 {
                 let needed = |index| conv.axis(axis, index).needed_pitch();
                 conv.pitch[axis - 1] = (0..conv.phases[axis]).map(needed).max().unwrap_or(1);
-                extents[axis] = u64::from(conv.pitch[axis - 1]);
             }
         }
-        let positions =
-            u64::from(options.output[0]).max(extents[0]).checked_mul(extents[1])?.checked_mul(extents[2])?;
+        let [height, width] = conv.pitch.map(u64::from);
+        let positions = u64::from(options.output[0].max(shape.input[0])).checked_mul(height)?.checked_mul(width)?;
         if positions > MAX_ROWS || shape.taps() as u64 * shape.in_channels as u64 > MAX_ROWS {
             return None;
         }

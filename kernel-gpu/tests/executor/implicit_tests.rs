@@ -154,3 +154,15 @@ fn lost_low_words_are_found_out() {
     let (x, w) = (setting.case.input::<f32>(), setting.case.kernel::<f32>());
     judge(&setting, (&x, &w), &run(&setting, Schedule::InOrder, (&x, &w), Factors::WithoutLow));
 }
+
+/// The check can fail: taps in another order have the same mean, and another variance.
+#[test]
+#[should_panic(expected = "M2 of row")]
+fn taps_in_another_order_are_found_out() {
+    let setting = Setting::new(case([2, 5, 4], [3, 4, 4], [2; 3]), 1, 32);
+    let (x, w) = (setting.case.input::<f32>(), setting.case.kernel::<f32>());
+    let found = run(&setting, Schedule::InOrder, (&x, &w), Factors::Kept);
+    let mut turned = w.clone();
+    turned.chunks_mut(8).for_each(|taps| taps.swap(0, 1));
+    judge(&setting, (&x, &turned), &found);
+}
