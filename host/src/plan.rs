@@ -21,6 +21,7 @@
 
 mod cost;
 mod cuda_direct;
+mod cuda_tensor;
 mod device;
 mod gram;
 mod measure;
@@ -45,6 +46,7 @@ use crate::tensors::{Inputs, Outputs, Progress, RunningStatistics};
 
 pub use cost::{Cost, SpectralCosts};
 pub use cuda_direct::CudaDirect;
+pub use cuda_tensor::{CudaTensor, TensorLengths};
 pub use device::{Backend, Device};
 pub use gram::GramCuts;
 pub use measure::{Measurement, StageMeasurement, median};

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! One warp a (b, c): lane l merges slices l, l + 32, … in order, then the lanes merge as a tree. The order depends on the
-//! shape alone. All f64. Reads 16 bytes a slice. In place it would race; `mean` and `m2` are other memory than the slices'.
+//! shape alone. Slices that all have their row's mean, and M2 about it, add up whatever their counts. All f64. Reads 16 bytes a slice. In place it would race; `mean` and `m2` are other memory than the slices'.
 
 use cuda_std::global::{Global, GlobalMut};
 use cuda_std::launch::KernelSpec;

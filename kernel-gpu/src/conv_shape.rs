@@ -132,6 +132,18 @@ impl ConvOptions {
             && self.carries_along(2, tap[2], input[2])
     }
 
+    /// The input elements [from, to) that tap k carries inside the output, along an axis.
+    #[inline(always)]
+    pub const fn inside(&self, axis: usize, tap: u32, extent: u32) -> (u32, u32) {
+        let (stride, reach, padding) = (self.stride[axis], tap * self.dilation[axis], self.padding[axis]);
+        let stride = if stride == 0 { 1 } else { stride };
+        let end = padding as u64 + self.output[axis] as u64;
+        let end = if end > reach as u64 { (end - reach as u64).div_ceil(stride as u64) } else { 0 };
+        let end = if end < extent as u64 { end as u32 } else { extent };
+        let start = padding.saturating_sub(reach).div_ceil(stride);
+        (if start < end { start } else { end }, end)
+    }
+
     #[inline(always)]
     const fn carries_along(&self, axis: usize, tap: u32, extent: u32) -> bool {
         let (stride, reach, padding) = (self.stride[axis], tap * self.dilation[axis], self.padding[axis]);

@@ -125,6 +125,12 @@ impl<T> Tensor<T> {
     pub const fn address(self) -> u64 {
         self.address
     }
+
+    /// The format of its elements.
+    #[inline(always)]
+    pub const fn element(self) -> ElementType {
+        self.element
+    }
 }
 
 impl<T: Value> Tensor<T> {

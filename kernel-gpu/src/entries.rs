@@ -4,11 +4,14 @@ use cuda_std::launch::KernelSpec;
 
 use crate::conv_transpose_moments::device::*;
 use crate::conv_transpose_moments::*;
+use crate::implicit_gemm::device::*;
+use crate::implicit_gemm::{self, ImplicitGemm};
 use crate::pool_finish::device::*;
 use crate::volume_transform::VolumeTransform;
 use crate::{
-    batch_norm_reduce, dft_axis, dft_store, gram_energy, grid_resample, input_scales, line_gram, pair_resample,
-    pool_finish, spectral_finish, tap_moments, tap_spectrum, volume_sums, volume_transform,
+    batch_norm_reduce, box_sums, channels_last, conv_means, dft_axis, dft_store, gram_energy, grid_resample,
+    input_scales, line_gram, pair_resample, pool_finish, segment_sums, spectral_finish, split_taps, tap_moments,
+    tap_spectrum, volume_sums, volume_transform,
 };
 
 /// A kernel that can be run from a pointer to its parameter block.
@@ -37,7 +40,7 @@ macro_rules! entry {
 }
 
 /// All kernels.
-pub const ENTRIES: [Entry; 30] = [
+pub const ENTRIES: [Entry; 41] = [
     entry!(FORM_F32_WIDE.spec, conv_transpose_moments_f32_wide, ConvTransposeMoments<f32>),
     entry!(FORM_F32_NARROW.spec, conv_transpose_moments_f32_narrow, ConvTransposeMoments<f32>),
     entry!(FORM_F32_STRICT_WIDE.spec, conv_transpose_moments_f32_strict_wide, ConvTransposeMoments<f32>),
@@ -68,6 +71,17 @@ pub const ENTRIES: [Entry; 30] = [
     entry!(volume_sums::SPEC, volume_sums::device::volume_sums, volume_sums::VolumeSums),
     entry!(dft_axis::SPEC, dft_axis::device::dft_axis, dft_axis::DftAxis),
     entry!(dft_store::SPEC, dft_store::device::dft_store, dft_store::DftStore),
+    entry!(segment_sums::SPEC, segment_sums::device::segment_sums, segment_sums::SegmentSums),
+    entry!(box_sums::SPEC, box_sums::device::box_sums, box_sums::BoxSums),
+    entry!(channels_last::SPEC, channels_last::device::channels_last, channels_last::ChannelsLast),
+    entry!(split_taps::SPEC, split_taps::device::split_taps, split_taps::SplitTaps),
+    entry!(conv_means::SPEC, conv_means::device::conv_means, conv_means::ConvMeans),
+    entry!(implicit_gemm::FORMS[0].spec, implicit_gemm_f32_wide, ImplicitGemm),
+    entry!(implicit_gemm::FORMS[1].spec, implicit_gemm_f32_narrow, ImplicitGemm),
+    entry!(implicit_gemm::FORMS[2].spec, implicit_gemm_f16_wide, ImplicitGemm),
+    entry!(implicit_gemm::FORMS[3].spec, implicit_gemm_f16_narrow, ImplicitGemm),
+    entry!(implicit_gemm::FORMS[4].spec, implicit_gemm_bf16_wide, ImplicitGemm),
+    entry!(implicit_gemm::FORMS[5].spec, implicit_gemm_bf16_narrow, ImplicitGemm),
 ];
 
 /// The kernel of that name.

@@ -5,6 +5,10 @@
 //!                         ──batch_norm_reduce───────▶ mean, M2 a (b, c)                           Chan's merge over the slices
 //!                         ──pool_finish─────────────▶ output (B, Cout), batch and running statistics
 //!
+//! tensor    input ──segment_sums, box_sums──▶ Σx of the taps' boxes, scales      input ──channels_last──▶ factors
+//! cores     kernel ──split_taps──▶ factors, scales        kernel, Σx ──conv_means──▶ means of z
+//!           factors, means ──implicit_gemm──▶ mean, M2 a (b, c) and tile ──batch_norm_reduce, pool_finish──▶ as above
+//!
 //! spectral  input ──volume_transform──▶ X, Σx    X ──line_gram, grid_resample, pair_resample──▶ Ĝ    scales: input_scales
 //!           kernel ──tap_moments──▶ Σw      kernel ──tap_spectrum──▶ W
 //!           Ĝ, W ──gram_energy──▶ Σ|Z|² a c
@@ -22,6 +26,9 @@
 #![cfg_attr(target_arch = "nvptx64", feature(abi_ptx, asm_experimental_arch))]
 
 pub mod batch_norm_reduce;
+pub mod box_sums;
+pub mod channels_last;
+pub mod conv_means;
 pub mod conv_shape;
 pub mod conv_transpose_moments;
 pub mod dft_axis;
@@ -29,19 +36,26 @@ pub mod dft_store;
 pub mod element;
 #[cfg(not(target_arch = "nvptx64"))]
 pub mod entries;
+pub mod factors;
 pub mod gram_energy;
 pub mod gram_grid;
 pub mod grid_resample;
+pub mod implicit_gemm;
+pub mod implicit_gemm_stage;
+pub mod input_boxes;
 pub mod input_scales;
 pub mod line_gram;
 pub mod line_gram_stage;
 pub mod moments;
 pub mod opaque;
 pub mod pair_resample;
+pub mod phased_conv;
 pub mod pool_finish;
+pub mod segment_sums;
 pub mod spectral_finish;
 pub mod spectrum;
 pub mod spectrum_store;
+pub mod split_taps;
 pub mod tap_cursor;
 pub mod tap_moments;
 pub mod tap_spectrum;

@@ -8,16 +8,22 @@ use std::collections::BTreeSet;
 use cuda_builder::{Manifest, ptx};
 use cuda_std::launch::KernelSpec;
 use kernel_gpu::batch_norm_reduce::{self, BatchNormReduce};
+use kernel_gpu::box_sums::{self, BoxSums};
+use kernel_gpu::channels_last::{self, ChannelsLast};
+use kernel_gpu::conv_means::{self, ConvMeans};
 use kernel_gpu::conv_transpose_moments::{self as conv, ConvTransposeMoments};
 use kernel_gpu::dft_axis::{self, DftAxis};
 use kernel_gpu::dft_store::{self, DftStore};
 use kernel_gpu::gram_energy::{self, GramEnergy};
 use kernel_gpu::grid_resample::{self, GridResample};
+use kernel_gpu::implicit_gemm::{self, ImplicitGemm};
 use kernel_gpu::input_scales::{self, InputScales};
 use kernel_gpu::line_gram::{self, LineGram};
 use kernel_gpu::pair_resample::{self, PairResample};
 use kernel_gpu::pool_finish::{self, PoolFinish};
+use kernel_gpu::segment_sums::{self, SegmentSums};
 use kernel_gpu::spectral_finish::{self, SpectralFinish};
+use kernel_gpu::split_taps::{self, SplitTaps};
 use kernel_gpu::tap_moments::{self, TapMoments};
 use kernel_gpu::tap_spectrum::{self, TapSpectrum};
 use kernel_gpu::volume_sums::{self, VolumeSums};
@@ -59,7 +65,13 @@ fn kernels() -> Vec<Launched> {
         launched::<PairResample>(pair_resample::SPEC),
         launched::<GramEnergy>(gram_energy::SPEC),
         launched::<SpectralFinish>(spectral_finish::SPEC),
+        launched::<SegmentSums>(segment_sums::SPEC),
+        launched::<BoxSums>(box_sums::SPEC),
+        launched::<ChannelsLast>(channels_last::SPEC),
+        launched::<SplitTaps>(split_taps::SPEC),
+        launched::<ConvMeans>(conv_means::SPEC),
     ];
+    kernels.extend(implicit_gemm::FORMS.map(|form| launched::<ImplicitGemm>(form.spec)));
     kernels.extend(conv::FORMS.map(|form| match form.spec.name.contains("_f64_") {
         true => launched::<ConvTransposeMoments<f64>>(form.spec),
         false => launched::<ConvTransposeMoments<f32>>(form.spec),
@@ -132,11 +144,12 @@ fn the_committed_modules_are_what_the_host_launches() {
 #[test]
 fn every_form_is_among_the_kernels() {
     let kernels = kernels();
-    for form in conv::FORMS {
-        let same = kernels.iter().filter(|kernel| kernel.spec == form.spec).count();
-        assert_eq!(same, 1, "{}", form.spec.name);
+    let specs = conv::FORMS.iter().map(|form| form.spec).chain(implicit_gemm::FORMS.iter().map(|form| form.spec));
+    for spec in specs {
+        let same = kernels.iter().filter(|kernel| kernel.spec == spec).count();
+        assert_eq!(same, 1, "{}", spec.name);
     }
-    assert_eq!(kernels.len(), conv::FORMS.len() + 16);
+    assert_eq!(kernels.len(), conv::FORMS.len() + implicit_gemm::FORMS.len() + 21);
 }
 
 /// Each kind of disagreement is found: the comparison above can fail.

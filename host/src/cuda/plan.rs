@@ -1,6 +1,6 @@
 //! A plan on a GPU: the launches of its way, one after the other, over memory that the plan owns.
 //!
-//! The ways are [`Direct`] and [`Spectral`], a file each; the plan holds what they share: the stream, the tensors of host
+//! The ways are [`Direct`], [`TensorDirect`] and [`Spectral`], a file each; the plan holds what they share: the stream, the tensors of host
 //! arrays, and the addresses' checks.
 //!
 //! [`CudaPlan::run_device`] only launches: no allocation, no waiting. [`CudaPlan::run`] takes host arrays; the device
@@ -16,6 +16,7 @@ use super::error::{CudaError, check};
 use super::spectral::Spectral;
 use super::staging::Staging;
 use super::stream::{OwnStream, RawStream};
+use super::tensor::TensorDirect;
 use crate::Error;
 use crate::element::{DType, Element, Storage};
 use crate::plan::{Backend, Cost, CudaRecipe, DeviceFacts, PlanOptions};
@@ -71,6 +72,7 @@ impl<T: Storage> std::fmt::Debug for CudaPlan<T> {
 /// What computes, with its memory.
 enum Way {
     Direct(Box<Direct>),
+    Tensor(Box<TensorDirect>),
     Spectral(Box<Spectral>),
 }
 
@@ -135,12 +137,13 @@ impl<T: Storage> CudaPlan<T> {
         let stream = OwnStream::new(device, &bound)?;
         let way = match recipe {
             CudaRecipe::Direct(direct) => Way::Direct(Box::new(Direct::new(direct, device, &bound)?)),
+            CudaRecipe::Tensor(tensor) => Way::Tensor(Box::new(TensorDirect::new(tensor, device, &bound)?)),
             CudaRecipe::Spectral(spectral) => {
                 Way::Spectral(Box::new(Spectral::new(spectral, device, stream.raw(), &bound)?))
             }
         };
         let branch = match way {
-            Way::Direct(_) => None,
+            Way::Direct(_) | Way::Tensor(_) => None,
             Way::Spectral(_) => Some(Branch::new(device, &bound)?),
         };
         Ok(Self {
@@ -260,6 +263,7 @@ impl<T: Storage> CudaPlan<T> {
         let stream = self.stream.raw();
         let statistics = match &self.way {
             Way::Direct(direct) => direct.statistics(),
+            Way::Tensor(tensor) => tensor.statistics(),
             Way::Spectral(spectral) => spectral.statistics(),
         };
         let batch = self.problem.uses_batch_statistics().then_some(statistics);
@@ -280,6 +284,7 @@ impl<T: Storage> CudaPlan<T> {
     pub(super) fn stages(&self) -> Vec<(&'static str, Cost)> {
         match &self.way {
             Way::Direct(direct) => direct.stages(&self.problem, T::DTYPE),
+            Way::Tensor(tensor) => tensor.stages(&self.problem, T::DTYPE),
             Way::Spectral(spectral) => spectral.stages(),
         }
     }
@@ -304,6 +309,8 @@ impl<T: Storage> CudaPlan<T> {
             // SAFETY: the caller's promise; running statistics are not null where the problem has them
             // (`check_addresses`, or staging).
             Way::Direct(direct) => unsafe { direct.launch::<T::Wide>(&target, after) },
+            // SAFETY: as above; the recipe is not for f64 (`CudaTensor::design`), so the tensors are computed in f32.
+            Way::Tensor(tensor) => unsafe { tensor.launch(&target, after) },
             // SAFETY: as above; the recipe is not for f64 (`CudaSpectral::design`), so the tensors are computed in f32.
             Way::Spectral(spectral) => unsafe { spectral.launch(&target, after) },
         };

@@ -2,7 +2,8 @@
 //! since the ways differ by more wherever it matters.
 //!
 //! ```text
-//! direct    15 µs + flop of the convolution / 22·10¹²                      (f32, as measured on an H100)
+//! direct    15 µs + flop of the convolution / 22·10¹²                      (CUDA cores, f32, as measured on an H100)
+//!           30 µs + bytes / 2.5·10¹² + flop of the tiles / 1.2·10¹⁴         (tensor cores, f32; f16 and bf16 3·10¹⁴)
 //! spectral  40 µs + 3 µs a launch of the Gram matrices and the energies
 //!           + Σ over its stages of max(bytes / 2.5·10¹², flop / 25·10¹² or, of the energies' products, 1.5·10¹⁴)
 //! ```
@@ -13,7 +14,7 @@ use kernel_gpu::gram_grid::BLOCK_WORDS;
 use kernel_gpu::line_gram_stage::IMAGES;
 
 use super::transform::volume_words;
-use super::{CudaDirect, CudaSpectral, Precision, Transform};
+use super::{CudaDirect, CudaSpectral, CudaTensor, Precision, Transform};
 
 /// Seconds of the direct way's launches.
 const DIRECT_LAUNCHES: f64 = 15e-6;
@@ -21,10 +22,18 @@ const DIRECT_LAUNCHES: f64 = 15e-6;
 const DIRECT_RATE: f64 = 22e12;
 /// The same in strict precision, whose sums are in f64.
 const DIRECT_STRICT_RATE: f64 = 11e12;
+/// Seconds of the launches of the direct way on tensor cores.
+const TENSOR_LAUNCHES: f64 = 30e-6;
+/// Multiplications and additions a second on tensor cores, of f32 in three products.
+const TENSOR_RATE: f64 = 120e12;
+/// The same of f16 and bf16, in one.
+const TENSOR_NARROW_RATE: f64 = 300e12;
 /// Seconds of the spectral way's launches: five kernels or more, each with its ramp.
 const SPECTRAL_LAUNCHES: f64 = 40e-6;
 /// Seconds of each launch beyond those.
 const LAUNCH: f64 = 3e-6;
+/// Multiprocessors of the device that the rates are of.
+const MULTIPROCESSORS: f64 = 132.0;
 /// Bytes a second between kernels.
 const BANDWIDTH: f64 = 2.5e12;
 /// Multiplications and additions a second of the energies' products, three for one.
@@ -47,6 +56,15 @@ pub struct Cost {
 pub(super) fn direct_seconds(direct: &CudaDirect, precision: Precision) -> f64 {
     let rate = if precision == Precision::Strict { DIRECT_STRICT_RATE } else { DIRECT_RATE };
     DIRECT_LAUNCHES + direct.flops() as f64 / rate
+}
+
+/// Seconds that the direct way on tensor cores is expected to take. A block's products take as long alone as beside others.
+pub(super) fn tensor_seconds(tensor: &CudaTensor) -> f64 {
+    let rate = if tensor.is_narrow() { TENSOR_NARROW_RATE } else { TENSOR_RATE };
+    let idle = (MULTIPROCESSORS / tensor.work.items().max(1) as f64).max(1.0);
+    // Written once, read once.
+    let bytes = 2.0 * tensor.workspace_bytes() as f64;
+    TENSOR_LAUNCHES + bytes / BANDWIDTH + tensor.flops as f64 * idle / rate
 }
 
 /// Seconds that the spectral way is expected to take: each stage as long as its memory or its arithmetic, whichever is longer.

@@ -1,4 +1,4 @@
-//! The direct way on a GPU: which form of the kernel, and how the work is dealt to its blocks.
+//! The direct way on a GPU's CUDA cores: which form of the kernel, and how the work is dealt to its blocks.
 //!
 //! ```text
 //! items      = B · groups · channel tiles · slices       one block computes one item, see kernel_gpu::work
@@ -99,7 +99,7 @@ pub(super) fn conv_shape(problem: &Problem) -> Result<ConvShape, Error> {
 ///
 /// # Errors
 /// As [`conv_shape`].
-fn conv_options(problem: &Problem) -> Result<ConvOptions, Error> {
+pub(super) fn conv_options(problem: &Problem) -> Result<ConvOptions, Error> {
     let convolution = problem.convolution();
     let three = |option, values: [i64; 3]| -> Result<[u32; 3], Error> {
         let [d, h, w] = values.map(|value| usize::try_from(value).unwrap_or(usize::MAX));

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::{Backend, CudaDirect, CudaSpectral, cost, on_cpu};
+use super::{Backend, CudaDirect, CudaSpectral, CudaTensor, cost, on_cpu};
 use crate::Error;
 use crate::element::DType;
 use crate::problem::Problem;
@@ -67,8 +67,8 @@ pub struct PlanOptions {
     pub algorithm: AlgorithmChoice,
     /// How accurate. Strict on the CPU is in `f64` throughout.
     pub precision: Precision,
-    /// Bytes of workspace that the spectral way may take: it cuts its work to stay within them, and is not possible for a
-    /// problem whose least is more. Where not given, [`WORKSPACE_BUDGET`](super::WORKSPACE_BUDGET), and on a CPU
+    /// Bytes of workspace that the spectral way and, on a GPU, the direct way on tensor cores may take: the former cuts its work to
+    /// stay within them; a problem whose least is more goes another way. Where not given, [`WORKSPACE_BUDGET`](super::WORKSPACE_BUDGET), and on a CPU
     /// [`cpu::WORKSPACE_BUDGET`](crate::cpu::WORKSPACE_BUDGET); never more than there are.
     pub workspace_budget: Option<u64>,
 }
@@ -114,6 +114,8 @@ pub struct Recipe {
 pub enum CudaRecipe {
     /// The convolution, reduced on the spot.
     Direct(CudaDirect),
+    /// The same on the tensor cores.
+    Tensor(CudaTensor),
     /// The energies of the spectra.
     Spectral(CudaSpectral),
 }
@@ -130,35 +132,53 @@ impl CudaRecipe {
         options: PlanOptions,
     ) -> Result<(Self, &'static str), Error> {
         let spectral = || CudaSpectral::design(problem, facts, dtype, options);
-        let direct = CudaDirect::design(problem, dtype, options.precision)?;
+        let (direct, seconds) = Self::quicker_direct(problem, facts, dtype, options)?;
         match options.algorithm {
             AlgorithmChoice::Force(Algorithm::Spectral) => Ok((Self::Spectral(spectral()?), FORCED)),
-            AlgorithmChoice::Force(_) => Ok((Self::Direct(direct), FORCED)),
+            AlgorithmChoice::Force(_) => Ok((direct, FORCED)),
             AlgorithmChoice::Auto => Ok(match spectral() {
-                Ok(spectral) => {
-                    let seconds = (cost::direct_seconds(&direct, options.precision), cost::spectral_seconds(&spectral));
-                    match seconds.0 < seconds.1 {
-                        true => (Self::Direct(direct), "direct: estimated to take less time than spectral"),
-                        false => (Self::Spectral(spectral), "spectral: estimated to take less time than direct"),
-                    }
-                }
-                Err(Error::Ineligible(why)) => (Self::Direct(direct), why.in_short()),
+                Ok(spectral) => match seconds < cost::spectral_seconds(&spectral) {
+                    true => (direct, "direct: estimated to take less time than spectral"),
+                    false => (Self::Spectral(spectral), "spectral: estimated to take less time than direct"),
+                },
+                Err(Error::Ineligible(why)) => (direct, why.in_short()),
                 Err(error) => return Err(error),
             }),
         }
     }
 
+    /// The direct way on the CUDA cores or on the tensor cores, whichever is estimated to take less time, and that time.
+    fn quicker_direct(
+        problem: &Problem,
+        facts: &DeviceFacts,
+        dtype: DType,
+        options: PlanOptions,
+    ) -> Result<(Self, f64), Error> {
+        let direct = CudaDirect::design(problem, dtype, options.precision)?;
+        let seconds = cost::direct_seconds(&direct, options.precision);
+        let tensor = CudaTensor::design(problem, facts, dtype, options);
+        Ok(match tensor.map(|tensor| (Self::Tensor(tensor), cost::tensor_seconds(&tensor))) {
+            Some((tensor, quicker)) if quicker < seconds => (tensor, quicker),
+            _ => (Self::Direct(direct), seconds),
+        })
+    }
+
     /// Which way it is.
     pub fn algorithm(&self) -> Algorithm {
         match self {
-            Self::Direct(_) => Algorithm::Direct,
+            Self::Direct(_) | Self::Tensor(_) => Algorithm::Direct,
             Self::Spectral(_) => Algorithm::Spectral,
         }
     }
 
-    /// The direct way, if it is that.
+    /// The direct way on the CUDA cores, if it is that.
     pub fn direct(&self) -> Option<&CudaDirect> {
         if let Self::Direct(direct) = self { Some(direct) } else { None }
+    }
+
+    /// The direct way on the tensor cores, if it is that.
+    pub fn tensor(&self) -> Option<&CudaTensor> {
+        if let Self::Tensor(tensor) = self { Some(tensor) } else { None }
     }
 
     /// The spectral way, if it is that.
@@ -170,6 +190,7 @@ impl CudaRecipe {
     pub fn workspace_bytes(&self) -> u64 {
         match self {
             Self::Direct(direct) => direct.workspace_bytes(),
+            Self::Tensor(tensor) => tensor.workspace_bytes(),
             Self::Spectral(spectral) => spectral.workspace_bytes(),
         }
     }

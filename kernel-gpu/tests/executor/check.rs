@@ -153,12 +153,12 @@ fn check_slices<T: Float>(
 }
 
 /// How far M2 of `count` values moves if each moves by `error`.
-fn deviation(m2: f64, count: f64, error: f64) -> f64 {
+pub fn deviation(m2: f64, count: f64, error: f64) -> f64 {
     2.0 * (m2 * count).sqrt() * error + count * error * error
 }
 
 #[track_caller]
-fn close(what: &str, found: f64, expected: f64, bound: f64) {
+pub fn close(what: &str, found: f64, expected: f64, bound: f64) {
     // Not `>`: a NaN fails.
     assert!((found - expected).abs() <= bound, "{what}: {found:e} instead of {expected:e}, within {bound:e}");
 }
@@ -173,7 +173,7 @@ fn same<R>(case: &Case, schedules: Vec<Schedule>, run: impl Fn(Schedule) -> R, b
     result
 }
 
-fn moments_bits((mean, m2): &Moments) -> Vec<u64> {
+pub fn moments_bits((mean, m2): &Moments) -> Vec<u64> {
     mean.iter().chain(m2).map(|value| value.to_bits()).collect()
 }
 

@@ -51,7 +51,7 @@ impl<T: Float> Channels<T> {
 }
 
 /// Launches the entry of that name; it must run clean.
-fn launch<P>(name: &str, blocks: u64, schedule: Schedule, case: &Case, memory: &Memory, parameters: &P) {
+pub fn launch<P>(name: &str, blocks: u64, schedule: Schedule, case: &Case, memory: &Memory, parameters: &P) {
     let entry = entries::find(name).unwrap_or_else(|| panic!("no entry {name}"));
     assert_eq!(entry.parameter_bytes, size_of::<P>());
     let blocks = blocks.min(u64::from(case.blocks)) as u32;

@@ -8,6 +8,8 @@
 mod broken;
 mod case;
 mod check;
+mod implicit;
+mod implicit_tests;
 mod launch;
 mod reference;
 #[path = "../tensors/mod.rs"]
@@ -19,8 +21,9 @@ use kernel_gpu::conv_transpose_moments::*;
 use kernel_gpu::element::{ElementType, Value};
 use kernel_gpu::entries::ENTRIES;
 use kernel_gpu::{
-    batch_norm_reduce, dft_axis, dft_store, gram_energy, grid_resample, input_scales, line_gram, pair_resample,
-    pool_finish, spectral_finish, tap_moments, tap_spectrum, volume_sums, volume_transform,
+    batch_norm_reduce, box_sums, channels_last, conv_means, dft_axis, dft_store, gram_energy, grid_resample,
+    implicit_gemm, input_scales, line_gram, pair_resample, pool_finish, segment_sums, spectral_finish, split_taps,
+    tap_moments, tap_spectrum, volume_sums, volume_transform,
 };
 use proptest::prelude::*;
 
@@ -31,6 +34,8 @@ use tensors::NARROW;
 fn every_entry_is_tested_here() {
     let mut tested: Vec<_> = FORMS.iter().map(|form| form.spec).collect();
     tested.extend([batch_norm_reduce::SPEC, pool_finish::SPEC_F32, pool_finish::SPEC_F64]);
+    tested.extend(implicit_gemm::FORMS.iter().map(|form| form.spec));
+    tested.extend([segment_sums::SPEC, box_sums::SPEC, channels_last::SPEC, split_taps::SPEC, conv_means::SPEC]);
     // In the tests of their own names.
     tested.extend([volume_sums::SPEC, dft_axis::SPEC, dft_store::SPEC]);
     tested.extend(volume_transform::FORMS.map(|form| form.spec));

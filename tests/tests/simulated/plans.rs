@@ -6,7 +6,8 @@ use std::thread;
 use convt_bn_gap::cuda::{CudaError, CudaPlan, DeviceTensors, RawStream};
 use convt_bn_gap::draw::Draws;
 use convt_bn_gap::{
-    Algorithm, AlgorithmChoice, DType, Device, Error, Mode, Outputs, Plan, PlanOptions, Problem, Tensors, f16,
+    Algorithm, AlgorithmChoice, DType, Device, Error, KernelShape, Mode, Outputs, Plan, PlanOptions, Problem, Shape5,
+    Tensors, f16,
 };
 use convt_bn_gap_tests::agreement::{agrees, narrow, problem, run, strict, train, with_options};
 use simulated_driver::functions::*;
@@ -55,6 +56,29 @@ fn options_of_the_convolution_go_the_direct_way() {
                 PlanOptions { algorithm: AlgorithmChoice::Force(Algorithm::Spectral), ..PlanOptions::default() };
             let refused = Plan::<f32>::new(&problem, &device, spectral).unwrap_err().to_string();
             assert!(refused.contains("it knows no "), "{refused}");
+        }
+    });
+}
+
+/// Strides that the CUDA cores would multiply zeros for.
+#[test]
+fn what_is_less_work_on_tensor_cores_goes_there() {
+    alone(Machine::default(), || {
+        let device = Device::cuda(0).unwrap();
+        let problem = |groups: i64| {
+            let input = Shape5 { batch: 3, channels: 18, depth: 4, height: 5, width: 6 };
+            let kernel = KernelShape { in_channels: 18, out_channels: 33, depth: 5, height: 3, width: 4 };
+            let builder = Problem::builder(input, kernel).scale_factor(-1.5).mode(train()).running_statistics(true);
+            let builder = builder.stride([4, 3, 5]).padding([1, 0, 2]).dilation([2, 1, 1]).output_padding([1, 2, 0]);
+            builder.groups(groups).build().unwrap()
+        };
+        let direct = PlanOptions { algorithm: AlgorithmChoice::Force(Algorithm::Direct), ..PlanOptions::default() };
+        for (seed, problem) in [problem(1), problem(3)].into_iter().enumerate() {
+            let plan = Plan::<f32>::new(&problem, &device, direct).unwrap();
+            assert!(plan.recipe().cuda.unwrap().tensor().is_some(), "{problem:?}");
+            let tensors = Draws::usual(&problem, seed as u64).tensors::<f32>(&problem).unwrap();
+            agrees(&device, &problem, direct, &tensors, 1e-6);
+            narrow(&device, &problem, direct, seed as u64, 1e-5);
         }
     });
 }

@@ -213,7 +213,12 @@ fn auto_takes_what_is_estimated_to_be_less() {
     assert_eq!(auto([16, 2, 16, 32, 32], 8, [3, 3, 3]), Algorithm::Direct, "0.3 GFLOP");
     assert_eq!(auto([16, 8, 16, 32, 32], 16, [3, 3, 3]), Algorithm::Spectral, "2 GFLOP");
     assert_eq!(auto([2, 3, 4, 5, 6], 7, [3, 3, 3]), Algorithm::Direct);
-    assert_eq!(auto([2, 64, 8, 8, 4096], 64, [3, 3, 90]), Algorithm::Spectral, "many taps");
+    assert_eq!(auto([2, 64, 8, 8, 4096], 64, [3, 3, 90]), Algorithm::Direct, "a grid of many points");
+    assert_eq!(auto([2, 64, 64, 64, 64], 64, [9, 9, 9]), Algorithm::Spectral, "many taps");
+    // Products on the tensor cores.
+    assert_eq!(auto([8, 512, 4, 8, 8], 512, [3, 3, 3]), Algorithm::Direct, "many channels");
+    assert_eq!(auto([32, 64, 1, 1, 1000], 64, [1, 1, 9]), Algorithm::Direct, "a line");
+    assert_eq!(auto([4, 32, 2, 4, 4096], 32, [2, 3, 9]), Algorithm::Direct, "a long axis");
     assert_eq!(chosen(&kernelbench_77(16), DType::F64, PlanOptions::default()), Algorithm::Direct);
     let force = |algorithm| PlanOptions { algorithm: AlgorithmChoice::Force(algorithm), ..PlanOptions::default() };
     let small = problem([2, 3, 4, 5, 6], 7, [3, 3, 3]);

@@ -1,0 +1,175 @@
+//! The sums of the input's boxes, and the scale of each input channel.
+//!
+//! ```text
+//! S[ci,box,b] = Σ sum[segment, r2] over the box's segments          e[ci] of max |x| over the channel, see [`factors`](crate::factors)
+//! ```
+//!
+//! Blocks 0 to Cin − 1 make the scales: thread t looks at segments t, t + 256, … of each image. Those behind them sum, a warp a
+//! box: lane l segments l, l + 32, … of each run in order, then the lanes as a tree; f64.
+//!
+//! **Launch.** One dimension, any number of blocks.
+
+use cuda_std::global::{Global, GlobalMut};
+use cuda_std::launch::KernelSpec;
+
+use crate::input_boxes::InputBoxes;
+
+/// The parameters; segments as [`segment_sums`](crate::segment_sums) wrote them.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct BoxSums {
+    /// (b, ci, d, h, segment of the line, range).
+    pub segment_sum: Global<f64>,
+    /// (b, ci, d, h, segment of the line).
+    pub largest: Global<f32>,
+    /// Out: (ci, box, b).
+    pub sum: GlobalMut<f64>,
+    /// Out: e of each ci.
+    pub exponent: GlobalMut<i32>,
+    /// The convolution's boxes.
+    pub boxes: InputBoxes,
+}
+
+/// Warps of a block.
+const WARPS: u32 = 8;
+
+/// The launch.
+pub const SPEC: KernelSpec =
+    KernelSpec { name: "box_sums", threads: 32 * WARPS, min_blocks: 4, shared_bytes: 4 * WARPS };
+
+impl BoxSums {
+    /// Sums to make.
+    #[inline(always)]
+    const fn items(&self) -> u64 {
+        self.boxes.shape.in_channels as u64 * self.boxes.boxes() as u64 * self.boxes.shape.batch as u64
+    }
+
+    /// Blocks that have work.
+    pub const fn blocks(&self) -> u64 {
+        self.boxes.shape.in_channels as u64 + self.items().div_ceil(WARPS as u64)
+    }
+}
+
+pub mod device {
+    //! The device code.
+    use cuda_std::shared::Shared;
+    use cuda_std::thread::{block_idx_x, grid_dim_x, lane_index, sync_threads, thread_idx_x, warp_index};
+    use cuda_std::warp::shuffle_xor;
+    use cuda_std::{kernel, unroll};
+
+    use super::*;
+    use crate::conv_shape::div_rem;
+    use crate::factors::exponent;
+
+    /// See the module.
+    ///
+    /// # Safety
+    /// The arrays hold what the fields say and nobody else accesses the outputs; the launch is as [`SPEC`] says.
+    #[kernel(max_threads = 256, min_blocks = 4)]
+    pub unsafe fn box_sums(p: BoxSums) {
+        let channels = p.boxes.shape.in_channels as u64;
+        let mut unit = block_idx_x() as u64;
+        while unit < p.blocks() {
+            if unit < channels {
+                // SAFETY: the channel exists and is this block's; all threads come together.
+                unsafe { scale(&p, unit) };
+            } else {
+                let item = (unit - channels) * WARPS as u64 + warp_index() as u64;
+                if item < p.items() {
+                    // SAFETY: the item exists and is this warp's.
+                    unsafe { sum(&p, item) };
+                }
+            }
+            unit += grid_dim_x() as u64;
+        }
+    }
+
+    /// Stores e of a channel.
+    ///
+    /// # Safety
+    /// The channel exists; all threads of one block come together.
+    #[inline(always)]
+    unsafe fn scale(p: &BoxSums, channel: u64) {
+        let (volume, maxima, warp) = (p.boxes.volume_segments(), Shared::<f32>::dynamic(0), warp_index());
+        let mut largest = 0f32;
+        let mut b = 0;
+        while b < p.boxes.shape.batch {
+            let of = p.largest.offset((b as u64 * p.boxes.shape.in_channels as u64 + channel) * volume);
+            let mut at = thread_idx_x() as u64;
+            while at < volume {
+                // SAFETY: a segment of the volume.
+                let value = unsafe { of.load(at) };
+                largest = if value > largest { value } else { largest };
+                at += SPEC.threads as u64;
+            }
+            b += 1;
+        }
+        unroll!(level < 5, {
+            let other = shuffle_xor(largest, 16 >> level);
+            largest = if other > largest { other } else { largest };
+        });
+        sync_threads(); // the previous channel's maxima are read
+        // SAFETY: one word a warp, a barrier before the reads; one thread stores.
+        unsafe {
+            if lane_index() == 0 {
+                maxima.store(warp, largest);
+            }
+            sync_threads();
+            if thread_idx_x() == 0 {
+                unroll!(i < 8, {
+                    let other = maxima.load(i as u32);
+                    largest = if other > largest { other } else { largest };
+                });
+                p.exponent.store(channel, exponent(largest));
+            }
+        }
+    }
+
+    /// Stores one sum.
+    ///
+    /// # Safety
+    /// The item exists; all lanes of one warp come together.
+    #[inline(always)]
+    unsafe fn sum(p: &BoxSums, item: u64) {
+        let (boxes, shape) = (&p.boxes, &p.boxes.shape);
+        let (rest, b) = div_rem(item, shape.batch as u64);
+        let (channel, number) = div_rem(rest, boxes.boxes() as u64);
+        let [r0, r1, r2] = boxes.ranges_of(number as u32);
+        let ((d, d_end), (h, h_end)) = (boxes.range(0, r0), boxes.range(1, r1));
+        let plane = shape.input[1] as u64 * boxes.line_segments() as u64;
+        // Runs of neighbouring segments: the whole box where it has all lines of its planes, else one a plane.
+        let whole = h == 0 && h_end == shape.input[1];
+        let (runs, length) = match whole {
+            true => (1, (d_end - d) as u64 * plane),
+            false => (d_end - d, (h_end - h) as u64 * boxes.line_segments() as u64),
+        };
+        let volume = (b * shape.in_channels as u64 + channel) * boxes.volume_segments();
+        let start = volume + d as u64 * plane + h as u64 * boxes.line_segments() as u64;
+        let mut sum = 0f64;
+        let mut run = 0;
+        while run < runs {
+            let first = start + run as u64 * plane;
+            let mut at = lane_index() as u64;
+            while at < length {
+                let mut values = [0f64; 4];
+                unroll!(i < 4, {
+                    let at = at + 32 * i as u64;
+                    if at < length {
+                        // SAFETY: a segment of the box.
+                        values[i] = unsafe { p.segment_sum.load((first + at) * boxes.ranges[2] as u64 + r2 as u64) };
+                    }
+                });
+                sum += (values[0] + values[1]) + (values[2] + values[3]);
+                at += 128;
+            }
+            run += 1;
+        }
+        unroll!(level < 5, {
+            sum += shuffle_xor(sum, 16 >> level);
+        });
+        if lane_index() == 0 {
+            // SAFETY: the item is this warp's: (ci, box, b) in order.
+            unsafe { p.sum.store(item, sum) };
+        }
+    }
+}

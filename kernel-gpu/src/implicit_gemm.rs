@@ -1,0 +1,423 @@
+//! The direct way on the tensor cores: the convolution as products of rows and taps, reduced to squares and never stored.
+//!
+//! ```text
+//! z[b,c,p] = Σ_k Σ_ci x[b,ci,source(p, k)] · w[ci,c,k]            over the taps of p's phase
+//! mean[b,c,i], M2[b,c,i] = s·m[b,c], s²·Σ (z − m[b,c])² over tile i        m: the mean of all of (b, c), known before
+//! ```
+//!
+//! Squares about the same m add up: merging such slices gives the row's mean and M2. Positions that no tap is for are tile 0's, z = 0.
+//!
+//! **Data flow.** A block of four warps makes tiles of 128 rows (positions, or positions and images, [`phased_conv`](crate::phased_conv))
+//! by 64 or 32 output channels, a warp 64 × 32 or 32 × 32 of them. Factors and their scales are made before by
+//! [`channels_last`](crate::channels_last) and [`split_taps`](crate::split_taps); [`implicit_gemm_stage`](crate::implicit_gemm_stage)
+//! brings them through shared memory, taps that no position of the tile meets left out.
+//!
+//! **Accumulation.** The tensor cores cut sums off: they add over two planes (16 channels of high and low words, or 32 of 16 bits), and
+//! f32 arithmetic from there. Squares: f32 over a thread's rows, then f64.
+//!
+//! **Cost.** 2·3 (f32) or 2 flop a (row, tap, channel, output channel). A step's shared memory is 64 rows of taps and 128 of the window once a line.
+//!
+//! **Launch.** One dimension, a block an item.
+
+use cuda_std::global::{Global, GlobalMut};
+use cuda_std::launch::KernelSpec;
+
+use crate::element::ElementType;
+use crate::implicit_gemm_stage::{THREADS, shared_bytes};
+use crate::phased_conv::PhasedConv;
+use crate::work::Work;
+
+/// The parameters.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ImplicitGemm {
+    /// x as [`channels_last`](crate::channels_last) wrote it.
+    pub rows: Global<u32>,
+    /// w as [`split_taps`](crate::split_taps) wrote it.
+    pub taps: Global<u32>,
+    /// g of each c.
+    pub channel_exponent: Global<i32>,
+    /// m: the mean of z a (b, c).
+    pub conv_mean: Global<f64>,
+    /// Out: s·m a (b, c, slice).
+    pub mean: GlobalMut<f64>,
+    /// Out: s²·Σ(z − m)² a (b, c, slice).
+    pub m2: GlobalMut<f64>,
+    /// s.
+    pub scale: f64,
+    /// Positions that no tap is for.
+    pub unreached: u64,
+    /// The convolution.
+    pub conv: PhasedConv,
+    /// Its division among blocks: a tile a slice, tiles of channels of all groups, `images` images a batch.
+    pub work: Work,
+}
+
+/// One compiled form of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Its launch.
+    pub spec: KernelSpec,
+    /// Output channels of a tile.
+    pub columns: u32,
+    /// The tensors' format.
+    pub element: ElementType,
+}
+
+const fn form(name: &'static str, columns: u32, element: ElementType) -> Form {
+    let min_blocks = if columns == 64 { 2 } else { 3 };
+    let spec = KernelSpec { name, threads: THREADS, min_blocks, shared_bytes: shared_bytes(columns) };
+    Form { spec, columns, element }
+}
+
+/// All forms.
+pub const FORMS: [Form; 6] = [
+    form("implicit_gemm_f32_wide", 64, ElementType::F32),
+    form("implicit_gemm_f32_narrow", 32, ElementType::F32),
+    form("implicit_gemm_f16_wide", 64, ElementType::F16),
+    form("implicit_gemm_f16_narrow", 32, ElementType::F16),
+    form("implicit_gemm_bf16_wide", 64, ElementType::Bf16),
+    form("implicit_gemm_bf16_narrow", 32, ElementType::Bf16),
+];
+
+impl Form {
+    /// The index in [`FORMS`] of the form for tensors in a format of up to 32 bits and `channels` output channels a group.
+    pub fn index_for(element: ElementType, channels: u32) -> usize {
+        let of = |form: &Form| form.element == element && (form.columns == 32) == (channels <= 32);
+        FORMS.iter().position(of).unwrap_or(0)
+    }
+
+    /// How a convolution is divided into items: a tile each.
+    pub fn work(&self, conv: &PhasedConv) -> Work {
+        let tiles = conv.out_channels.div_ceil(self.columns) * conv.options.groups;
+        Work::split(u64::from(conv.tiles()), 1, tiles, conv.shape.batch.div_ceil(conv.images), u64::MAX)
+    }
+}
+
+pub mod device {
+    //! The device code.
+    use core::marker::PhantomData;
+
+    use cuda_std::async_copy::wait_all;
+    use cuda_std::float::Float;
+    use cuda_std::matrix::ldmatrix_x4;
+    use cuda_std::shared::Shared;
+    use cuda_std::thread::{block_idx_x, sync_threads, thread_idx_x};
+    use cuda_std::warp::shuffle_xor;
+    use cuda_std::{kernel, unroll};
+
+    use super::*;
+    use crate::factors::device::{Bfloat, Factors, Half, Split};
+    use crate::factors::{PLANES, power};
+    use crate::implicit_gemm_stage::device::{Copies, Tile, taps, window};
+    use crate::implicit_gemm_stage::{ROW, Step, place};
+    use crate::opaque::opaque;
+    use crate::phased_conv::AxisPhase;
+
+    macro_rules! form {
+        ($name:ident, $factors:ty, $columns:literal, $min_blocks:literal) => {
+            /// See the module.
+            ///
+            /// # Safety
+            /// Each pointer holds what its field says; nobody else accesses `mean` and `m2`; the launch is as the form's
+            /// spec says.
+            #[kernel(max_threads = 128, min_blocks = $min_blocks)]
+            pub unsafe fn $name(p: ImplicitGemm) {
+                // SAFETY: the caller's promise.
+                unsafe { Block::<$factors, $columns>::new(&p).run() }
+            }
+        };
+    }
+    form!(implicit_gemm_f32_wide, Split, 64, 2);
+    form!(implicit_gemm_f32_narrow, Split, 32, 3);
+    form!(implicit_gemm_f16_wide, Half, 64, 2);
+    form!(implicit_gemm_f16_narrow, Half, 32, 3);
+    form!(implicit_gemm_bf16_wide, Bfloat, 64, 2);
+    form!(implicit_gemm_bf16_narrow, Bfloat, 32, 3);
+
+    /// A warp's sums, [16 rows][8 columns] of tiles in the accumulators' layout.
+    type Sums = [[[f32; 4]; 4]; 4];
+
+    /// A thread's place in the tile. Found anew, and not kept meanwhile: the products need the registers.
+    struct Place {
+        lane: u32,
+        /// The number of its warp's first row, and column.
+        row: u32,
+        column: u32,
+    }
+
+    /// What computes, of 128 rows by `COLUMNS`.
+    struct Block<'a, F, const COLUMNS: u32> {
+        p: &'a ImplicitGemm,
+        factors: PhantomData<F>,
+    }
+
+    impl<'a, F: Factors, const COLUMNS: u32> Block<'a, F, COLUMNS> {
+        /// Tiles of 16 rows of a warp; of 8 columns it has four.
+        const HEIGHT: usize = COLUMNS as usize / 16;
+        /// Warps along the rows.
+        const ROW_WARPS: u32 = 128 / COLUMNS;
+        /// Chunks of a step.
+        const CHUNKS: u32 = PLANES / F::PARTS;
+
+        #[inline(always)]
+        fn new(p: &'a ImplicitGemm) -> Self {
+            Self { p, factors: PhantomData }
+        }
+
+        #[inline(always)]
+        fn place() -> Place {
+            let thread = opaque(thread_idx_x());
+            let (warp, across) = (thread / 32, COLUMNS / 32);
+            Place { lane: thread % 32, row: warp / across * (16 * Self::HEIGHT as u32), column: warp % across * 32 }
+        }
+
+        /// The block's tile.
+        #[inline(always)]
+        fn tile(&self) -> Tile {
+            Tile::new(self.p, opaque(block_idx_x()), COLUMNS)
+        }
+
+        #[inline(always)]
+        unsafe fn run(&self) {
+            // SAFETY: the caller's promise; the item is this block's. It is found anew behind the products, and not kept meanwhile.
+            unsafe {
+                let sums = self.products(&self.tile());
+                self.epilogue(&self.tile(), &sums);
+            }
+        }
+
+        /// z of a tile, 2^−g of it.
+        #[inline(always)]
+        unsafe fn products(&self, tile: &Tile) -> Sums {
+            let conv = &self.p.conv;
+            let lines = tile.lines(conv, Self::CHUNKS);
+            let copies = Copies::new(self.p, tile, F::PARTS);
+            let mut sums: Sums = [[[0.0; 4]; 4]; 4];
+            let mut now = Step { line: lines.first(), tap: 0 };
+            let (mut line, mut buffer) = (0, 0);
+            let mut left = lines.steps();
+
+            if left > 0 {
+                // SAFETY: the first step exists; nobody reads the buffers.
+                unsafe {
+                    copies.bring_window(&lines, &now.line, 0);
+                    copies.bring_taps::<COLUMNS>(&lines, &now, 0);
+                }
+            }
+            while left > 0 {
+                wait_all();
+                sync_threads(); // the step is complete, and the last one's buffers no longer read
+                let (rows, columns) = (window(line), taps::<COLUMNS>(buffer));
+                let shift = (now.line.taps - 1 - now.tap) * conv.lag[2] * conv.images;
+                let chunks = lines.chunks_of(&now.line);
+                now = lines.next_step(&now);
+                buffer = 1 - buffer;
+                left -= 1;
+                if left > 0 {
+                    // SAFETY: the step exists; behind the barrier nobody reads what it replaces: the last step's taps, and of a new line the
+                    // window before the one being read.
+                    unsafe {
+                        if now.tap == 0 {
+                            line = 1 - line;
+                            copies.bring_window(&lines, &now.line, line);
+                        }
+                        copies.bring_taps::<COLUMNS>(&lines, &now, buffer);
+                    }
+                }
+                // SAFETY: the step is complete.
+                unsafe { self.step(rows, shift, columns, chunks, &mut sums) };
+            }
+            sums
+        }
+
+        /// Adds the products of a step of `chunks` chunks.
+        #[inline(always)]
+        unsafe fn step(&self, window: Shared<u32>, shift: u32, taps: Shared<u32>, chunks: u32, sums: &mut Sums) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                if chunks < Self::CHUNKS {
+                    let mut chunk = 0;
+                    while chunk < chunks {
+                        self.multiply::<1>(window, shift, taps, chunk, sums);
+                        chunk += 1;
+                    }
+                } else if F::PARTS == 2 {
+                    self.multiply::<1>(window, shift, taps, 0, sums);
+                    self.multiply::<1>(window, shift, taps, 1, sums);
+                } else {
+                    self.multiply::<2>(window, shift, taps, 0, sums);
+                    self.multiply::<2>(window, shift, taps, 2, sums);
+                }
+            }
+        }
+
+        /// Adds the products of `CHUNKS` chunks from `chunk` on, of rows `shift` further on than the tile's. They have two planes at most: more
+        /// are too many registers.
+        ///
+        /// # Safety
+        /// They are complete; all lanes of the warp come together.
+        #[inline(always)]
+        unsafe fn multiply<const CHUNKS: usize>(
+            &self,
+            window: Shared<u32>,
+            shift: u32,
+            taps: Shared<u32>,
+            chunk: u32,
+            sums: &mut Sums,
+        ) {
+            let (Place { lane, row, column }, planes) = (Self::place(), CHUNKS * F::PARTS as usize);
+            let first = 2 * F::PARTS * chunk;
+            let row = row + lane % 16 + shift;
+            let column = column + lane % 8 + lane / 16 * 8;
+            // [plane][8 columns]
+            let mut b = [[[0u32; 2]; 4]; 2];
+            unroll!(plane < 2, {
+                if plane < planes {
+                    let at = taps.offset(place(column, first + 2 * plane as u32 + lane / 8 % 2));
+                    // SAFETY: rows of the taps, at 16-byte boundaries.
+                    let ([b0, b1, b2, b3], [b4, b5, b6, b7]) =
+                        unsafe { (ldmatrix_x4(at), ldmatrix_x4(at.offset(16 * ROW))) };
+                    b[plane] = [[b0, b1], [b2, b3], [b4, b5], [b6, b7]];
+                }
+            });
+            unroll!(tile < 4, {
+                if tile < Self::HEIGHT {
+                    let mut a = [[0u32; 4]; 2];
+                    unroll!(plane < 2, {
+                        if plane < planes {
+                            let at = window.offset(place(row, first + 2 * plane as u32 + lane / 16));
+                            // SAFETY: rows of the window, at 16-byte boundaries.
+                            a[plane] = unsafe { ldmatrix_x4(at.offset(tile as u32 * (16 * ROW))) };
+                        }
+                    });
+                    let mut part = [[0f32; 4]; 4];
+                    unroll!(product < 3, {
+                        if product < F::PRODUCTS.len() {
+                            let (of_a, of_b) = F::PRODUCTS[product];
+                            unroll!(chunk < 2, {
+                                if chunk < CHUNKS {
+                                    let plane = chunk * F::PARTS as usize;
+                                    unroll!(n < 4, {
+                                        part[n] = F::multiply(a[plane + of_a], b[plane + of_b][n], part[n]);
+                                    });
+                                }
+                            });
+                        }
+                    });
+                    unroll!(n < 4, {
+                        unroll!(i < 4, {
+                            sums[tile][n][i] += part[n][i];
+                        });
+                    });
+                }
+            });
+        }
+
+        /// Adds Σ(z − m)² of the tile. Shared memory then holds (warps along the rows, image, column) of f64.
+        #[inline(always)]
+        unsafe fn epilogue(&self, tile: &Tile, sums: &Sums) {
+            let (p, conv) = (self.p, &self.p.conv);
+            let Place { lane, row: first_row, column: first_column } = Self::place();
+            let (all, images) = (Shared::<f64>::dynamic(0), conv.images);
+            let bits = images.trailing_zeros();
+            // All of a thread's rows are of one image.
+            let image = lane / 4 % images;
+            let b = tile.image + image;
+            let rows = conv.rows_of(&tile.phase);
+            let mut there = 0u32;
+            unroll!(n < 8, {
+                if n < 2 * Self::HEIGHT {
+                    let row = tile.first + ((first_row + 8 * n as u32 + lane / 4) >> bits);
+                    there |= ((row < rows && is_position(conv.coordinates(row), &tile.phase)) as u32) << n;
+                }
+            });
+            sync_threads(); // the buffers are no longer read
+            unroll!(n < 4, {
+                unroll!(i < 2, {
+                    let column = first_column + 8 * n as u32 + 2 * (lane % 4) + i as u32;
+                    let mut square = 0f32;
+                    if b < conv.shape.batch && tile.column + column < conv.out_channels {
+                        let c = (tile.group * conv.out_channels + tile.column + column) as u64;
+                        // SAFETY: b < B and c < Cout.
+                        let (mean, g) = unsafe {
+                            let row = b as u64 * conv.shape.out_channels as u64 + c;
+                            (p.conv_mean.load(row), p.channel_exponent.load(c))
+                        };
+                        let mean = mean * power(-g);
+                        let high = mean as f32;
+                        let low = (mean - high as f64) as f32;
+                        unroll!(row < 8, {
+                            if row < 2 * Self::HEIGHT && there >> row & 1 == 1 {
+                                let d = (sums[row / 2][n][row % 2 * 2 + i] - high) - low;
+                                square = d.fma(d, square);
+                            }
+                        });
+                    }
+                    let mut square = square as f64;
+                    // The other lanes of the image.
+                    if bits < 1 {
+                        square += shuffle_xor(square, 4);
+                    }
+                    if bits < 2 {
+                        square += shuffle_xor(square, 8);
+                    }
+                    if bits < 3 {
+                        square += shuffle_xor(square, 16);
+                    }
+                    if lane / 4 < images {
+                        let warp = first_row / (16 * Self::HEIGHT as u32);
+                        // SAFETY: one element a (warp along the rows, image, column); the buffers are no longer read.
+                        unsafe { all.store((warp * images + image) * COLUMNS + column, square) };
+                    }
+                });
+            });
+            sync_threads();
+            unroll!(n < 4, {
+                let pair = n as u32 * THREADS + thread_idx_x();
+                let (image, column) = (pair / COLUMNS, tile.column + pair % COLUMNS);
+                let b = tile.image + image;
+                if image < images && b < conv.shape.batch && column < conv.out_channels {
+                    let c = (tile.group * conv.out_channels + column) as u64;
+                    let row = b as u64 * conv.shape.out_channels as u64 + c;
+                    let mut square = 0f64;
+                    unroll!(warp < 4, {
+                        if (warp as u32) < Self::ROW_WARPS {
+                            // SAFETY: written before the barrier.
+                            square += unsafe { all.load(warp as u32 * images * COLUMNS + pair) };
+                        }
+                    });
+                    // SAFETY: b < B and c < Cout; each (b, c, slice) belongs to one block, and to one thread.
+                    unsafe {
+                        let (mean, gain) = (p.conv_mean.load(row), power(p.channel_exponent.load(c)));
+                        let outside = if tile.slice == 0 { p.unreached as f64 * mean * mean } else { 0.0 };
+                        let at = row * p.work.slices + tile.slice as u64;
+                        p.mean.store(at, mean * p.scale);
+                        p.m2.store(at, (square * gain * gain + outside) * p.scale * p.scale);
+                    }
+                }
+            });
+        }
+    }
+
+    /// Whether these coordinates, of a row of the phase, are a position.
+    #[inline(always)]
+    fn is_position(q: [u32; 3], phase: &[AxisPhase; 3]) -> bool {
+        q[1] < phase[1].count && q[2] < phase[2].count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::phased_conv::MAX_IMAGES;
+
+    #[test]
+    fn three_blocks_fit_and_the_epilogue_fits_in_the_stages() {
+        for form in FORMS {
+            assert!(3 * (form.spec.shared_bytes + 1024) <= 227 * 1024);
+            assert!(128 / form.columns * MAX_IMAGES * form.columns * 8 <= form.spec.shared_bytes);
+            assert!(MAX_IMAGES * form.columns <= 4 * THREADS);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The cases of [`implicit`](crate::implicit).
+
+use cuda_std::simt::Schedule;
+use kernel_gpu::element::ElementType;
+
+use crate::case::{self, Case};
+use crate::implicit::{Factors, Setting, check, formats, judge, run};
+
+fn case(extents: [u32; 3], input: [u32; 3], kernel: [u32; 3]) -> Case {
+    Case::new("implicit", extents, input, kernel)
+}
+
+#[test]
+fn every_format() {
+    formats(&Setting::new(case([3, 5, 7], [3, 4, 5], [3, 2, 3]), 1, 32));
+    formats(&Setting::new(case([2, 20, 40], [1, 5, 6], [1, 3, 2]), 2, 64));
+}
+
+#[test]
+fn options() {
+    for (number, case) in case::options().into_iter().enumerate() {
+        let images = 1 << (number % 4);
+        check(&Setting::new(case, images, 32));
+    }
+}
+
+#[test]
+fn options_in_sixteen_bits() {
+    for (number, case) in case::options().into_iter().enumerate().step_by(2) {
+        let element = if number % 4 == 0 { ElementType::F16 } else { ElementType::Bf16 };
+        check(&Setting::new(Case { element: Some(element), ..case }, 1, 32));
+    }
+}
+
+/// Channels about a chunk's, a step's and a tile's.
+#[test]
+fn the_edges_of_channels() {
+    for channels in [1, 15, 16, 17, 31, 32, 33, 49] {
+        check(&Setting::new(case([1, channels, 3], [1, 2, 5], [1, 2, 2]), 1, 32));
+    }
+    for channels in [16, 33, 63, 64, 65, 100] {
+        let case = case([1, channels, 3], [1, 2, 5], [1, 2, 2]);
+        check(&Setting::new(Case { element: Some(ElementType::F16), ..case }, 1, 32));
+    }
+    for (channels, columns) in [(1, 32), (31, 32), (32, 32), (33, 32), (33, 64), (63, 64), (64, 64), (65, 64)] {
+        check(&Setting::new(case([1, 3, channels], [1, 2, 3], [1, 2, 2]), 1, columns));
+    }
+}
+
+/// Positions about a tile's, lines longer than a window holds, and images that do not fill a tile.
+#[test]
+fn the_edges_of_tiles() {
+    for positions in [2, 127, 128, 129, 257] {
+        check(&Setting::new(case([2, 3, 4], [1, 1, positions - 1], [1, 1, 2]), 1, 32));
+    }
+    for (batch, images) in [(1, 2), (3, 2), (3, 4), (9, 8), (5, 8)] {
+        check(&Setting::new(case([batch, 3, 4], [2, 3, 5], [2, 2, 3]), images, 32));
+    }
+    check(&Setting::new(case([2, 3, 4], [1, 1, 40], [1, 1, 19]), 1, 32));
+    check(&Setting::new(case([3, 3, 4], [1, 3, 9], [1, 2, 5]), 8, 64));
+    let far = case([2, 3, 4], [1, 3, 9], [1, 2, 4]);
+    check(&Setting::new(far.with([1; 3], [0; 3], [1, 1, 17], [0; 3], 1), 2, 32));
+    check(&Setting::new(case([2, 2, 3], [2, 3, 2], [5, 4, 6]), 1, 32));
+    check(&Setting::new(case([2, 1, 1], [1; 3], [1; 3]), 1, 32));
+    check(&Setting::new(case([2, 40, 5], [3, 4, 5], [1; 3]), 4, 64));
+}
+
+/// Lines of more than a segment.
+#[test]
+fn long_lines() {
+    let long = case([1, 2, 2], [1, 1, 4100], [1, 1, 2]);
+    check(&Setting::new(long.with([1; 3], [0, 0, 1], [1; 3], [0, 0, 1], 1), 1, 32));
+}
+
+#[test]
+fn several_tiles_of_several_phases() {
+    let many = case([3, 3, 40], [1, 9, 40], [1, 2, 3]);
+    check(&Setting::new(many.clone(), 1, 32));
+    check(&Setting::new(Case { blocks: 2, ..many.with([1, 2, 3], [0, 1, 1], [1; 3], [0, -1, 0], 1) }, 2, 64));
+}
+
+#[test]
+fn a_large_mean_and_tiny_values() {
+    for values in [(99.0, 101.0), (-1e-4, 1e-4), (1e-12, 2e-12), (-1e12, 1e12)] {
+        let setting = Setting::new(Case { values, ..case([2, 4, 6], [3, 4, 4], [3; 3]) }, 1, 32);
+        check(&setting);
+        check(&Setting { case: Case { element: Some(ElementType::Bf16), ..setting.case.clone() }, ..setting });
+    }
+}
+
+/// Channels of 1e-20 to 1e20, and an output channel that sees only the smaller ones.
+#[test]
+fn channels_of_any_scale() {
+    let setting = Setting::new(case([2, 5, 4], [2, 4, 4], [2; 3]), 1, 32);
+    let (mut x, mut w) = (setting.case.input::<f32>(), setting.case.kernel::<f32>());
+    let volume = setting.case.shape.volume() as usize;
+    for (i, values) in x.chunks_mut(volume).enumerate() {
+        let scale = [1e-20, 1e20, 1.0, 1e-10, 1e10][i % 5];
+        values.iter_mut().for_each(|value| *value *= scale);
+    }
+    // Of output channel 1 those of the large input channels; of 2 all but the smallest.
+    let taps = 8;
+    for (row, values) in w.chunks_mut(taps).enumerate() {
+        let (ci, c) = (row / 4, row % 4);
+        if (c == 1 && (ci == 1 || ci == 4)) || (c == 2 && ci != 0) {
+            values.fill(0.0);
+        }
+        if c == 3 {
+            values.iter_mut().for_each(|value| *value *= 1e-15);
+        }
+    }
+    judge(&setting, (&x, &w), &run(&setting, Schedule::InOrder, (&x, &w), Factors::Kept));
+}
+
+/// What is not finite reaches the channels and images that the definition says, and no others.
+#[test]
+fn what_is_not_finite() {
+    let whole = case([2, 3, 4], [1, 2, 4], [1, 2, 2]);
+    for bad in [f32::NAN, f32::INFINITY] {
+        let setting = Setting::new(whole.clone(), 2, 32);
+        let (mut x, w) = (setting.case.input::<f32>(), setting.case.kernel::<f32>());
+        x[5] = bad;
+        let (mean, m2) = run(&setting, Schedule::InOrder, (&x, &w), Factors::Kept);
+        assert!(mean[..4].iter().all(|mean| !mean.is_finite()) && m2[..4].iter().all(|m2| m2.is_nan()), "{bad}");
+        assert!(mean[4..].iter().chain(&m2[4..]).all(|moment| moment.is_finite()), "{bad}");
+        let (x, mut w) = (setting.case.input::<f32>(), w);
+        w[4] = bad; // (ci 0, c 1)
+        let (mean, m2) = run(&setting, Schedule::InOrder, (&x, &w), Factors::Kept);
+        for row in 0..8 {
+            assert_eq!((mean[row].is_finite(), m2[row].is_nan()), (row % 4 != 1, row % 4 == 1), "{bad} {row}");
+        }
+    }
+    // Element 0 and tap 0 of a line of two elements and three taps are cut off by padding where they meet all but each other.
+    let cut = case([1, 1, 1], [1; 3], [1, 1, 3]).with([1; 3], [0, 0, 1], [1; 3], [0, 0, 1], 1);
+    let setting = Setting::new(cut, 1, 32);
+    let finite = |x: &[f32], w: &[f32]| {
+        let (mean, m2) = run(&setting, Schedule::InOrder, (x, w), Factors::Kept);
+        mean[0].is_finite() && m2[0].is_finite()
+    };
+    assert!(finite(&[1.5], &[f32::NAN, 1.0, f32::INFINITY]));
+    assert!(!finite(&[1.5], &[1.0, f32::NAN, 1.0]));
+    let cut = case([1, 1, 1], [1, 1, 3], [1; 3]).with([1, 1, 2], [0, 0, 1], [1; 3], [0, 0, 1], 1);
+    let setting = Setting::new(cut, 1, 32);
+    let (x, w) = ([f32::NAN, 2.0, f32::INFINITY], [3.0]);
+    let found = run(&setting, Schedule::InOrder, (&x, &w), Factors::Kept);
+    judge(&setting, (&[0.0, 2.0, 0.0], &w), &found);
+}
+
+/// The check can fail: high words alone are 11 bits.
+#[test]
+#[should_panic(expected = "instead of")]
+fn lost_low_words_are_found_out() {
+    let setting = Setting::new(case([2, 5, 4], [3, 4, 4], [2; 3]), 1, 32);
+    let (x, w) = (setting.case.input::<f32>(), setting.case.kernel::<f32>());
+    judge(&setting, (&x, &w), &run(&setting, Schedule::InOrder, (&x, &w), Factors::WithoutLow));
+}
+
+/// The check can fail: taps in another order have the same mean, and another variance.
+#[test]
+#[should_panic(expected = "M2 of row")]
+fn taps_in_another_order_are_found_out() {
+    let setting = Setting::new(case([2, 5, 4], [3, 4, 4], [2; 3]), 1, 32);
+    let (x, w) = (setting.case.input::<f32>(), setting.case.kernel::<f32>());
+    let found = run(&setting, Schedule::InOrder, (&x, &w), Factors::Kept);
+    let mut turned = w.clone();
+    turned.chunks_mut(8).for_each(|taps| taps.swap(0, 1));
+    judge(&setting, (&x, &turned), &found);
+}
