@@ -71,15 +71,15 @@ pub struct GridResample {
 const THREADS: u32 = 128;
 const WARPS: u32 = THREADS / 32;
 /// Pairs ±fo of a group.
-const PAIRS: u32 = 4;
+pub(crate) const PAIRS: u32 = 4;
 /// Numbers of a factors' row: E at 0, three unused, E of four points, O of these, four of zeros.
-const PITCH: u32 = 16;
+pub(crate) const PITCH: u32 = 16;
 /// Points of a tile beside 0, at most.
 const WIDEST: u32 = 4;
 /// Words of a step: eight lines' 32 numbers and a row of factors.
-const SLOT: u32 = 2 * PAIRS * 32 + PITCH;
+pub(crate) const SLOT: u32 = 2 * PAIRS * 32 + PITCH;
 /// Steps that a warp holds.
-const SLOTS: u32 = 8;
+pub(crate) const SLOTS: u32 = 8;
 /// Warps below which each number is shared by two, or by four: some two a scheduler of a large GPU.
 const ENOUGH: u32 = 1024;
 
@@ -142,7 +142,7 @@ impl GridResample {
 
     /// Numbers of a line.
     #[inline(always)]
-    const fn inner(&self) -> u64 {
+    pub(crate) const fn inner(&self) -> u64 {
         self.grid.m()[2] as u64 * self.blocks as u64 * BLOCK_WORDS as u64
     }
 
@@ -174,7 +174,7 @@ impl GridResample {
 
     /// The first fr that the launch has lines of, and how many.
     #[inline(always)]
-    const fn frequencies(&self) -> (u32, u32) {
+    pub(crate) const fn frequencies(&self) -> (u32, u32) {
         let first = div(self.first_line, self.column);
         (first, (self.first_line + self.lines).div_ceil(self.column) - first)
     }
@@ -182,14 +182,16 @@ impl GridResample {
 
 pub mod device {
     //! The device code.
-    use cuda_std::async_copy::{commit_group, copy, copy_padded_through_l2, wait_group};
+    use cuda_std::async_copy::{commit_group, wait_group};
     use cuda_std::float::Float;
     use cuda_std::shared::Shared;
-    use cuda_std::thread::{block_idx_x, lane_index, sync_threads, warp_index};
+    use cuda_std::thread::{block_idx_x, lane_index, warp_index};
     use cuda_std::warp::sync_warp;
     use cuda_std::{kernel, unroll};
 
     use super::*;
+    use crate::grid_resample_ring::device::Ahead;
+    use crate::grid_resample_sums::device::{Group, Sums, gather};
     use crate::spectrum::{EMPTY, TILE};
 
     /// See the module.
@@ -211,11 +213,11 @@ pub mod device {
     }
 
     /// A warp's share of the work.
-    struct Share {
+    pub(crate) struct Share {
         /// Its tile of g0, and of h.
-        tiles: [u32; 2],
+        pub(crate) tiles: [u32; 2],
         /// Where the lane's number lies in a line.
-        place: u64,
+        pub(crate) place: u64,
         /// Whether there is one.
         exists: bool,
         /// Which of the warps it is that share the unit.
@@ -235,18 +237,6 @@ pub mod device {
             let (piece, tile_0) = div_rem(rest, outer);
             Self { tiles: [tile_0, tile_1], place: piece as u64 * 32 + lane_index() as u64, exists, way }
         }
-    }
-
-    /// What becomes of one tile: A and B, (g0, h); point 0 is the first.
-    struct Sums<const U: usize, const V: usize> {
-        even: [[f32; V]; U],
-        odd: [[f32; V]; U],
-    }
-
-    /// S and T of a group.
-    struct Group<const V: usize> {
-        even: [[f32; V]; PAIRS as usize],
-        odd: [[f32; V]; PAIRS as usize],
     }
 
     /// # Safety
@@ -322,197 +312,6 @@ pub mod device {
             }
         }
         sums
-    }
-
-    /// The next step to ask for: what of it this lane copies, 16 bytes of two of the eight lines, and of the factors.
-    struct Ahead<'a> {
-        p: &'a GridResample,
-        /// The lane's 16 bytes of the launch's first line.
-        base: u64,
-        /// The tile's factors of the launch's first fr, the lane's 16 bytes.
-        half: Global<f32>,
-        group: u32,
-        /// fr among the launch's, and how many those are.
-        fr: u32,
-        columns: u32,
-        /// The lines among the launch's: past them for those that it does not have.
-        line: [u32; 2],
-        /// The addresses of the lane's 16 bytes of them.
-        from: [u64; 2],
-        /// Bytes to copy: none where fo = −fo is there already.
-        taken: [u32; 2],
-    }
-
-    impl<'a> Ahead<'a> {
-        #[inline(always)]
-        fn new(p: &'a GridResample, share: &Share, (group, fr): (u32, u32)) -> Self {
-            let (lane, (first, columns)) = (lane_index(), p.frequencies());
-            let row = (share.tiles[1] * p.inputs + first) as u64;
-            let half = p.half.offset(row * PITCH as u64 + 4 * (lane % (PITCH / 4)) as u64);
-            let base = p.input.offset(share.place - lane as u64 + 4 * (lane % 8) as u64).address();
-            let mut ahead = Self { p, base, half, group, fr, columns, line: [0; 2], from: [0; 2], taken: [0; 2] };
-            ahead.turn();
-            ahead
-        }
-
-        /// To the lines of its group and fr.
-        #[inline(always)]
-        fn turn(&mut self) {
-            let (p, lane) = (self.p, lane_index());
-            let skipped = p.first_line - p.frequencies().0 * p.column;
-            unroll!(k < 2, {
-                let pair = self.group * PAIRS + 2 * k as u32 + lane / 16;
-                let mirrored = lane / 8 % 2 == 1;
-                let exists = pair <= p.column / 2 && !(mirrored && (pair == 0 || 2 * pair == p.column));
-                let fo = if mirrored { p.column.wrapping_sub(pair) } else { pair };
-                // Before the first line it is negative, and so past the last.
-                let line = (self.fr * p.column).wrapping_add(fo).wrapping_sub(skipped);
-                self.line[k] = line;
-                self.from[k] = self.base.wrapping_add((line as i32 as u64).wrapping_mul(4 * p.inner()));
-                self.taken[k] = if exists { 16 } else { 0 };
-            });
-        }
-
-        /// Starts this lane's copies of the step, and goes to the next.
-        ///
-        /// # Safety
-        /// The step exists; nobody reads or copies into the slot.
-        #[inline(always)]
-        unsafe fn bring(&mut self, slot: Shared<f32>) {
-            let (p, to) = (self.p, slot.offset(4 * lane_index()));
-            unroll!(k < 2, {
-                let taken = if self.line[k] < p.lines { self.taken[k] } else { 0 };
-                // SAFETY: a line of the launch, or nothing is read; the lane's place among four lines of the slot.
-                unsafe { copy_padded_through_l2(to.offset(128 * k as u32), Global::from_address(self.from[k]), taken) };
-                self.line[k] = self.line[k].wrapping_add(p.column);
-                self.from[k] = self.from[k].wrapping_add(4 * p.inner() * p.column as u64);
-            });
-            if lane_index() < PITCH / 4 {
-                // SAFETY: the step's row of the factors, whose place is behind the lines.
-                unsafe { copy::<16, _>(to.offset(2 * PAIRS * 32), self.half.offset((self.fr * PITCH) as u64)) };
-            }
-            self.fr += 1;
-            if self.fr == self.columns {
-                self.fr = 0;
-                self.group += 1;
-                self.turn();
-            }
-        }
-    }
-
-    impl<const V: usize> Group<V> {
-        const ZERO: Self = Self { even: [[0.0; V]; PAIRS as usize], odd: [[0.0; V]; PAIRS as usize] };
-
-        /// Adds a step.
-        ///
-        /// # Safety
-        /// Its numbers and factors are in the slot.
-        #[inline(always)]
-        unsafe fn add(&mut self, slot: Shared<f32>, sign: f32) {
-            let (numbers, factors) = (slot.offset(lane_index()), slot.offset(2 * PAIRS * 32));
-            let (mut even, mut odd) = ([0f32; 5], [0f32; 5]);
-            // SAFETY: the caller's promise; a row of factors lies on a 16-byte boundary.
-            unsafe {
-                even[0] = factors.load(0);
-                factors.load_16(4, &mut even[1..]);
-                factors.load_16(8, &mut odd[1..]);
-            }
-            unroll!(j < 4, {
-                // SAFETY: the caller's promise.
-                let (here, there) = unsafe { (numbers.load(64 * j as u32), numbers.load(64 * j as u32 + 32)) };
-                let (p, q) = (sign.fma(there, here), (-sign).fma(there, here));
-                unroll!(v < 5, {
-                    if v < V {
-                        self.even[j][v] = even[v].fma(p, self.even[j][v]);
-                        if v > 0 {
-                            self.odd[j][v] = odd[v].fma(q, self.odd[j][v]);
-                        }
-                    }
-                });
-            });
-        }
-    }
-
-    impl<const U: usize, const V: usize> Sums<U, V> {
-        /// Adds a group, whose rows of factors begin at `outer`.
-        ///
-        /// # Safety
-        /// They are there.
-        #[inline(always)]
-        unsafe fn add(&mut self, group: &Group<V>, outer: Global<f32>, sign: f32) {
-            // Of the odd part point 0 is a zero.
-            let (even, odd) = ([0, 4], [12, 8]);
-            let (of_even, of_odd) = if sign > 0.0 { (even, odd) } else { (odd, even) };
-            unroll!(j < 4, {
-                // SAFETY: the caller's promise.
-                let (of_even, of_odd) = unsafe { (row(outer, j as u64, of_even), row(outer, j as u64, of_odd)) };
-                unroll!(u < 5, {
-                    if u < U {
-                        unroll!(v < 5, {
-                            if v < V {
-                                self.even[u][v] = of_even[u].fma(group.even[j][v], self.even[u][v]);
-                                if v > 0 {
-                                    self.odd[u][v] = of_odd[u].fma(group.odd[j][v], self.odd[u][v]);
-                                }
-                            }
-                        });
-                    }
-                });
-            });
-        }
-
-        /// Every number, A then B.
-        #[inline(always)]
-        fn each(&mut self, mut visit: impl FnMut(u32, &mut f32)) {
-            unroll!(u < 5, {
-                if u < U {
-                    unroll!(v < 5, {
-                        if v < V {
-                            visit((u * V + v) as u32, &mut self.even[u][v]);
-                            if v > 0 {
-                                visit((U * V + u * V + v) as u32, &mut self.odd[u][v]);
-                            }
-                        }
-                    });
-                }
-            });
-        }
-    }
-
-    /// Five factors of row `j`: of point 0, and of the four others.
-    ///
-    /// # Safety
-    /// The row is there.
-    #[inline(always)]
-    unsafe fn row(rows: Global<f32>, j: u64, [zero, others]: [u64; 2]) -> [f32; 5] {
-        let row = rows.offset(j * PITCH as u64);
-        // SAFETY: the caller's promise; rows lie on 16-byte boundaries.
-        let (first, [a, b, c, d]) = unsafe { (row.load(zero), row.load_array::<4>(others)) };
-        [first, a, b, c, d]
-    }
-
-    /// Adds up, in the first of the warps that share a unit, what each of them found.
-    ///
-    /// # Safety
-    /// All threads of the block call this; no copies into the ring, which is the warp's, are on their way.
-    #[inline(always)]
-    unsafe fn gather<const U: usize, const V: usize>(sums: &mut Sums<U, V>, ways: u32, way: u32, ring: Shared<f32>) {
-        let lane = ring.offset(lane_index());
-        sync_warp(); // the last step is no longer read
-        if way > 0 {
-            // SAFETY: 50 numbers of each lane, fewer than a ring's words, in the warp's own.
-            sums.each(|place, sum| unsafe { lane.store(32 * place, *sum) });
-        }
-        sync_threads();
-        if way == 0 {
-            let mut other = 1;
-            while other < ways {
-                let lane = lane.offset(other * SLOTS * SLOT);
-                // SAFETY: the warp that stored them is one of the block's next, and did so before the barrier.
-                sums.each(|place, sum| *sum += unsafe { lane.load(32 * place) });
-                other += 1;
-            }
-        }
     }
 
     /// Stores A + B and A − B, on top of what earlier launches stored.

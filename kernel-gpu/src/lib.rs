@@ -40,6 +40,8 @@ pub mod factors;
 pub mod gram_energy;
 pub mod gram_grid;
 pub mod grid_resample;
+pub(crate) mod grid_resample_ring;
+pub(crate) mod grid_resample_sums;
 pub mod implicit_gemm;
 pub mod implicit_gemm_stage;
 pub mod input_boxes;

@@ -4,9 +4,9 @@
 //! sum[segment, r] = Σ x over the segment's elements in range r       largest[segment] = max |x| of the finite ones
 //! ```
 //!
-//! Segments and ranges: [`input_boxes`](crate::input_boxes). A group of lanes, as many as a line has elements, 32 at most, takes a segment:
-//! lane l sums elements l, l + lanes, … in order, then the lanes add up as a tree; f64. Reads x once, and once more for each further range, mostly
-//! from L1.
+//! Segments and ranges: [`input_boxes`](crate::input_boxes). A group of lanes, one for every eight elements of a line, 32 at most, takes a
+//! segment: lane l sums elements l, l + lanes, … in order, then the lanes add up as a tree; f64. Reads x once, and once more for each
+//! further range, mostly from L1.
 //!
 //! **Launch.** One dimension, any number of blocks.
 
@@ -37,8 +37,8 @@ impl SegmentSums {
     /// log2 of the lanes of a segment.
     #[inline(always)]
     const fn lane_bits(&self) -> u32 {
-        let width = self.boxes.shape.input[2];
-        if width > 16 { 5 } else { width.next_power_of_two().trailing_zeros() }
+        let groups = self.boxes.shape.input[2].div_ceil(8);
+        if groups > 16 { 5 } else { groups.next_power_of_two().trailing_zeros() }
     }
 
     /// Blocks that have work.
@@ -73,16 +73,22 @@ pub mod device {
         while first < segments {
             let segment = first + (thread_idx_x() >> bits) as u64;
             let exists = segment < segments;
-            let (line, part) = div_rem(segment, boxes.line_segments() as u64);
+            let parts = boxes.line_segments() as u64;
+            let (line, part) = if parts == 1 { (segment, 0) } else { div_rem(segment, parts) };
             let start = part as u32 * SEGMENT;
             let end = if width - start < SEGMENT { width } else { start + SEGMENT };
             let x = p.input.offset(line * width as u64);
+            // The largest of the whole segment, if a range was that.
+            let mut known = None;
             let mut range = 0;
             while range < boxes.ranges[2] {
                 let (from, to) = boxes.range(2, range);
                 let (from, to) = (if from > start { from } else { start }, if to < end { to } else { end });
                 // SAFETY: elements of a line that exists, or none.
-                let (mut sum, _) = unsafe { scan(x, from, if exists { to } else { 0 }, lane, 1 << bits) };
+                let (mut sum, largest) = unsafe { scan(x, from, if exists { to } else { 0 }, lane, 1 << bits) };
+                if from == start && to == end {
+                    known = Some(largest);
+                }
                 let mut step = (1 << bits) / 2;
                 while step > 0 {
                     sum += shuffle_xor(sum, step);
@@ -94,8 +100,11 @@ pub mod device {
                 }
                 range += 1;
             }
-            // SAFETY: as above.
-            let (_, mut largest) = unsafe { scan(x, start, if exists { end } else { 0 }, lane, 1 << bits) };
+            let mut largest = match known {
+                Some(largest) => largest,
+                // SAFETY: as above.
+                None => unsafe { scan(x, start, if exists { end } else { 0 }, lane, 1 << bits) }.1,
+            };
             let mut step = (1 << bits) / 2;
             while step > 0 {
                 let other = shuffle_xor(largest, step);

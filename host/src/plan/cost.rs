@@ -3,9 +3,12 @@
 //!
 //! ```text
 //! direct    15 µs + flop of the convolution / 22·10¹²                      (CUDA cores, f32, as measured on an H100)
-//!           30 µs + bytes / 2.5·10¹² + flop of the tiles / 1.2·10¹⁴         (tensor cores, f32; f16 and bf16 3·10¹⁴)
-//! spectral  40 µs + 3 µs a launch of the Gram matrices and the energies
-//!           + Σ over its stages of max(bytes / 2.5·10¹², flop / 25·10¹² or, of the energies' products, 1.5·10¹⁴)
+//!           40 µs + bytes / 1.4·10¹² + flop of the tiles / 1.35·10¹⁴         (tensor cores, f32; f16 and bf16 3·10¹⁴)
+//!           + 10 µs a round of tiles
+//! spectral  40 µs + 3 µs a launch of the Gram matrices and the energies + 6 µs a round of volumes
+//!           + Σ over its stages of max(bytes / 2.5·10¹², flop / rate)
+//!             rate  transform 15·10¹², a third of it where blocks share volumes; Gram matrices 20·10¹²; to the grid 5·10¹²;
+//!                   the energies' products 1.3·10¹⁴; axis by axis 25·10¹²                          (an H100)
 //! ```
 //!
 //! Both compute rates grow with the number of multiprocessors, so their ratio holds on other devices too.
@@ -23,11 +26,17 @@ const DIRECT_RATE: f64 = 22e12;
 /// The same in strict precision, whose sums are in f64.
 const DIRECT_STRICT_RATE: f64 = 11e12;
 /// Seconds of the launches of the direct way on tensor cores.
-const TENSOR_LAUNCHES: f64 = 30e-6;
+const TENSOR_LAUNCHES: f64 = 40e-6;
 /// Multiplications and additions a second on tensor cores, of f32 in three products.
-const TENSOR_RATE: f64 = 120e12;
+const TENSOR_RATE: f64 = 135e12;
 /// The same of f16 and bf16, in one.
 const TENSOR_NARROW_RATE: f64 = 300e12;
+/// Bytes a second of what prepares the factors.
+const FACTOR_BANDWIDTH: f64 = 1.4e12;
+/// Seconds that a tile takes beside its products.
+const TILE_SECONDS: f64 = 10e-6;
+/// Tiles that a multiprocessor has at once.
+const RESIDENT_TILES: f64 = 2.0;
 /// Seconds of the spectral way's launches: five kernels or more, each with its ramp.
 const SPECTRAL_LAUNCHES: f64 = 40e-6;
 /// Seconds of each launch beyond those.
@@ -37,11 +46,19 @@ const MULTIPROCESSORS: f64 = 132.0;
 /// Bytes a second between kernels.
 const BANDWIDTH: f64 = 2.5e12;
 /// Multiplications and additions a second of the energies' products, three for one.
-const PRODUCT_RATE: f64 = 1.5e14;
+const PRODUCT_RATE: f64 = 1.3e14;
 /// f32 operations a second of the sums of Gram matrices.
-const SUM_RATE: f64 = 25e12;
-/// f32 operations a second of the transforms, counted as sums over half an axis.
-const TRANSFORM_RATE: f64 = 25e12;
+const SUM_RATE: f64 = 20e12;
+/// The same on the way to the grid.
+const RESAMPLE_RATE: f64 = 5e12;
+/// f32 operations a second of the transforms of whole volumes, counted as sums over half an axis.
+const VOLUME_RATE: f64 = 15e12;
+/// The same where several blocks share a volume.
+const SHARED_VOLUME_RATE: f64 = 5e12;
+/// Seconds that a volume takes beside its operations.
+const VOLUME_SECONDS: f64 = 6e-6;
+/// Operations a second of the transforms axis by axis, and of plain sums.
+const AXIS_RATE: f64 = 25e12;
 
 /// Bytes and operations of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,26 +78,32 @@ pub(super) fn direct_seconds(direct: &CudaDirect, precision: Precision) -> f64 {
 /// Seconds that the direct way on tensor cores is expected to take. A block's products take as long alone as beside others.
 pub(super) fn tensor_seconds(tensor: &CudaTensor) -> f64 {
     let rate = if tensor.is_narrow() { TENSOR_NARROW_RATE } else { TENSOR_RATE };
-    let idle = (MULTIPROCESSORS / tensor.work.items().max(1) as f64).max(1.0);
+    let items = tensor.work.items().max(1) as f64;
+    let idle = (MULTIPROCESSORS / items).max(1.0);
+    let rounds = (items / (RESIDENT_TILES * MULTIPROCESSORS)).ceil();
     // Written once, read once.
     let bytes = 2.0 * tensor.workspace_bytes() as f64;
-    TENSOR_LAUNCHES + bytes / BANDWIDTH + tensor.flops as f64 * idle / rate
+    TENSOR_LAUNCHES + bytes / FACTOR_BANDWIDTH + rounds * TILE_SECONDS + tensor.flops as f64 * idle / rate
 }
 
 /// Seconds that the spectral way is expected to take: each stage as long as its memory or its arithmetic, whichever is longer.
 pub(super) fn spectral_seconds(spectral: &CudaSpectral) -> f64 {
     let costs = spectral.costs();
-    let stage = |cost: Cost, rate: f64| (cost.bytes as f64 / BANDWIDTH).max(cost.flops as f64 / rate);
     let grid = spectral.spectrum.grid();
     let (chunks, ranges) = (spectral.gram.chunks(&spectral.spectrum).count(), spectral.gram.ranges(&grid).count());
     let launches = (2 * chunks + 2 * spectral.gram.grid_chunks(&grid).count() + 1) * ranges + 2;
     let launches = if spectral.energies { launches as f64 * f64::from(spectral.cuts()) } else { 0.0 };
     SPECTRAL_LAUNCHES
         + launches * LAUNCH
-        + [costs.volume_sums, costs.transform, costs.store].map(|cost| stage(cost, TRANSFORM_RATE)).iter().sum::<f64>()
+        + spectral.transform_seconds(&costs)
         + [costs.line_gram, costs.tap_spectrum].map(|cost| stage(cost, SUM_RATE)).iter().sum::<f64>()
-        + costs.resample.map(|cost| stage(cost, SUM_RATE)).iter().sum::<f64>()
+        + costs.resample.map(|cost| stage(cost, RESAMPLE_RATE)).iter().sum::<f64>()
         + stage(costs.gram_energy, PRODUCT_RATE)
+}
+
+/// Seconds of a stage: as long as its memory or its arithmetic, whichever is longer.
+fn stage(cost: Cost, rate: f64) -> f64 {
+    (cost.bytes as f64 / BANDWIDTH).max(cost.flops as f64 / rate)
 }
 
 /// What the spectral way's stages cost in one run.
@@ -155,6 +178,17 @@ impl CudaSpectral {
                 flops: parts.saturating_add(product(&[outputs, u64::from(shape.in_channels), 2])),
             },
         }
+    }
+
+    /// Seconds of the input's transform.
+    fn transform_seconds(&self, costs: &SpectralCosts) -> f64 {
+        let sums = stage(costs.volume_sums, AXIS_RATE);
+        let Transform::Volume(volume) = self.transform else {
+            return sums + stage(costs.transform, AXIS_RATE) + stage(costs.store, AXIS_RATE);
+        };
+        let rate = if volume.layout.groups > 1 { SHARED_VOLUME_RATE } else { VOLUME_RATE };
+        let rounds = f64::from(self.spectrum.rows()) / f64::from(volume.blocks(&self.spectrum).max(1));
+        stage(costs.transform, rate) + rounds.ceil() * f64::from(volume.layout.groups) * VOLUME_SECONDS
     }
 
     /// A sum over half of each axis for every frequency, as the folded transforms do; axis by axis, over all of it.
