@@ -110,7 +110,8 @@ typedef struct ConvtBnGapOptions {
   double eps;
   // Weight of the batch in the running statistics.
   double momentum;
-  // Bytes of workspace that the spectral algorithm may take; 0 for the library's own bound.
+  // Bytes of workspace that the spectral algorithm and, on a GPU, the direct one on tensor cores may take; 0 for the library's own
+  // bound.
   uint64_t workspace_budget;
 } ConvtBnGapOptions;
 

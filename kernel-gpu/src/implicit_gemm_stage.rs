@@ -102,7 +102,7 @@ impl Lines {
     }
 
     /// Whether it is one, and not past the last.
-    #[inline(always)]
+    #[cfg(test)]
     pub const fn has(&self, line: &Line) -> bool {
         line.j[0] < self.taps.to[0]
     }
@@ -250,7 +250,7 @@ pub mod device {
             let channel = (tile.group * conv.out_channels + column) as u64;
             let kernel = p.taps.address() + channel * channel_bytes(conv, chunk) + 16 * piece as u64;
             let origin = conv.row([phase[0].origin, phase[1].origin, phase[2].origin]);
-            let source = tile.first as i32 + origin + split(row, conv.images).0 as i32;
+            let source = origin.wrapping_add(tile.first as i32).wrapping_add(split(row, conv.images).0 as i32);
             let input = if image < conv.shape.batch { input } else { 0 };
             Self { p, chunk, input, source, kernel, column, first_tap: conv.tap(phase, [0; 3]) }
         }
@@ -265,7 +265,7 @@ pub mod device {
             let (lag, last) = (&conv.lag, line.j[2] + line.taps - 1);
             let back = conv.row([line.j[0] * lag[0], line.j[1] * lag[1], last * lag[2]].map(|j| j as i32));
             let (pitch, apart) = (row_bytes(conv, self.chunk), AT_ONCE >> conv.images.trailing_zeros());
-            let mut source = self.source - back;
+            let mut source = self.source.wrapping_sub(back);
             let mut from = self.input.wrapping_add((line.chunk * self.chunk) as u64);
             from = from.wrapping_add((source as i64).wrapping_mul(pitch as i64) as u64);
             let to = window(buffer).offset(place(row, piece));

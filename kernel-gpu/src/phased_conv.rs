@@ -24,6 +24,8 @@ pub const CHUNK: u32 = 16;
 pub const ROWS: u32 = 128;
 /// Images of a tile, at most.
 pub const MAX_IMAGES: u32 = 8;
+/// Phases of all axes together at most: more are all zeros but a few.
+const MAX_PHASES: u64 = 1 << 16;
 /// Extents past which 32 bits might not count rows.
 pub const MAX_ROWS: u64 = 1 << 28;
 
@@ -122,6 +124,11 @@ impl PhasedConv {
             if reach + u64::from(options.output[axis]) > MAX_ROWS || shape.input[axis] as u64 > MAX_ROWS {
                 return None;
             }
+            // Each phase is a tile of its own, and is looked at here.
+            let phases: u64 = conv.phases.iter().map(|&phases| u64::from(phases)).product();
+            if phases > MAX_PHASES {
+                return None;
+            }
             if axis > 0 {
                 let needed = |index| conv.axis(axis, index).needed_pitch();
                 conv.pitch[axis - 1] = (0..conv.phases[axis]).map(needed).max().unwrap_or(1);
@@ -218,10 +225,11 @@ impl PhasedConv {
         [q0, q1, q2]
     }
 
-    /// row(q) of coordinates or of differences of them.
+    /// row(q) of coordinates or of differences of them. It may wrap: rows that a tile reads are near each other, and differences are right.
     #[inline(always)]
     pub const fn row(&self, q: [i32; 3]) -> i32 {
-        (q[0] * self.pitch[0] as i32 + q[1]) * self.pitch[1] as i32 + q[2]
+        let plane = q[0].wrapping_mul(self.pitch[0] as i32).wrapping_add(q[1]);
+        plane.wrapping_mul(self.pitch[1] as i32).wrapping_add(q[2])
     }
 
     /// The taps that bring an element to some of a phase's rows `first` to below `end`, which is above `first`: those along each axis alone, so

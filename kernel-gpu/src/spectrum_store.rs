@@ -10,9 +10,6 @@
 
 use crate::spectrum::{EMPTY, ROW_BITS, Spectrum};
 
-/// The smallest e: 2^−e is an f32.
-pub const SMALLEST: i32 = -120;
-
 /// e of a volume with this Σ|x|, rounded as it may be.
 #[inline(always)]
 pub fn exponent(absolute: f32) -> i32 {
@@ -27,7 +24,7 @@ pub fn exponent(absolute: f32) -> i32 {
     }
     // Σ|x| < 2^(biased − 126); 2^−e has to be a normal number.
     let e = (biased - 126 - ROW_BITS + 7) & !7;
-    e.clamp(SMALLEST, 120)
+    e.clamp(-120, 120)
 }
 
 /// 2^−e, of an e that [`exponent`] gives.

@@ -5,7 +5,7 @@
 //! half table    [tile of 8 fr]   [step of 16 elements][high, low][lane]
 //! outer table   [pair of f][pair of j ≥ 1][j of 2][f of 2][cos, sin]        f32
 //! boxes         (cos, sin) of each fo; of each fr; of each unit             f32: the spectrum of a box of ones, axis by axis
-//! sums          Σ x, then Σ |x|, of each warp                               f64
+//! sums          Σ x, then Σ |x|, of each warp                               f64; then the least and the most, f32
 //! planes        [f][C, S of f, then of N0/2 − f][element along half][quad]  16 bytes a quad of elements along pair: f16 high, low
 //! ```
 //!
@@ -28,6 +28,8 @@ pub const FOLD: u32 = 2;
 pub const QUAD_BYTES: u32 = 16;
 /// Bytes of a tile's step in a table: high and low, 16 bytes a lane.
 pub const STEP_BYTES: u32 = 2 * 32 * 16;
+/// Blocks that share a volume at most: each reads all of it.
+const MOST_GROUPS: u32 = 32;
 /// Extents past this are left to the passes along the axes.
 const MAX_EXTENT: u32 = 1 << 12;
 
@@ -76,13 +78,13 @@ impl VolumeLayout {
         let all = last(n[0]) + 1;
         // As few blocks a volume as fit, each with as many f.
         let mut groups = 1;
-        while groups <= all {
+        while groups <= all && groups <= MOST_GROUPS {
             let share = all.div_ceil(groups);
             let boxes = outer + share.div_ceil(FOLD) * steps_outer(d[0]) * 4 * FOLD * 2 * 2;
             let box_half = boxes + 8 * (n[0] / 2 + 1);
             let box_pair = box_half + 4 * TILE * tiles[0];
             let sums = (box_pair + 4 * TILE * tiles[1]).next_multiple_of(16);
-            let volume = sums + (16 * warps).next_multiple_of(16);
+            let volume = sums + (24 * warps).next_multiple_of(16);
             let mut layout = Self {
                 share,
                 groups,

@@ -27,6 +27,24 @@ pub const fn column(spectrum: &Spectrum, index: u32) -> Option<(u32, u32, u32)> 
     if h < d1 { Some((h, 4 * quad, d2 - 4 * quad)) } else { None }
 }
 
+/// What a volume of that range, scaled, is multiplied with besides: a power of two, so that the smallest steps of two f16, 2^−24, are
+/// nothing beside what varies. No sum along outer and pair is then past 2^15. 1 where the range is large enough as it is.
+#[inline(always)]
+pub fn boost(range: f32, input: [u32; 3]) -> f32 {
+    // Not `>=`: what is not finite is left as it is.
+    let small = range > 0.0 && range < 1.0 / 256.0;
+    if !small {
+        return 1.0;
+    }
+    // Below 2^(biased − 126).
+    let biased = (range * (input[0] * input[2]) as f32).to_bits() >> 23;
+    if biased >= 141 {
+        return 1.0;
+    }
+    let power = 127 + 141 - biased;
+    f32::from_bits((if power < 254 { power } else { 254 }) << 23)
+}
+
 pub mod device {
     //! The device code.
     use cuda_std::convert::{self, Bf16};
@@ -58,31 +76,45 @@ pub mod device {
         pub scale: f32,
         /// The mean times that.
         pub mean: f32,
-        /// Of a volume too small for 2^−e alone: what its sums are multiplied with besides, so that f16 holds them. Else 1.
+        /// Where little is left without the mean: what the sums are multiplied with besides, so that two f16 hold it. Else 1.
         pub boost: f32,
     }
 
-    /// Σx and Σ|x| of some elements.
+    /// Σx, Σ|x| and the range of some elements.
     #[derive(Clone, Copy)]
     pub struct Totals {
         /// Σx.
         pub sum: f64,
         /// Σ|x|.
         pub absolute: f64,
+        /// The smallest.
+        pub least: f32,
+        /// The largest.
+        pub most: f32,
     }
 
     impl Totals {
         /// Of none.
-        const ZERO: Self = Self { sum: 0.0, absolute: 0.0 };
+        pub const NONE: Self = Self { sum: 0.0, absolute: 0.0, least: f32::INFINITY, most: f32::NEG_INFINITY };
 
         #[inline(always)]
-        fn add<const N: usize>(&mut self, values: &[f32; N]) {
+        fn add<const N: usize>(&mut self, values: &[f32; N], exists: impl Fn(usize) -> bool) {
             let mut near = 0f32;
             unroll!(i < N, {
-                self.sum += values[i] as f64;
-                near += values[i].abs();
+                if exists(i) {
+                    self.sum += values[i] as f64;
+                    near += values[i].abs();
+                    self.range(values[i], values[i]);
+                }
             });
             self.absolute += near as f64;
+        }
+
+        /// Takes in what others found.
+        #[inline(always)]
+        pub fn range(&mut self, least: f32, most: f32) {
+            self.least = if least < self.least { least } else { self.least };
+            self.most = if most > self.most { most } else { self.most };
         }
     }
 
@@ -96,17 +128,6 @@ pub mod device {
     impl Held {
         /// No column.
         pub const ZERO: Self = Self { above: [[0.0; 4]; HELD as usize], below: [[0.0; 4]; HELD as usize] };
-
-        /// Its totals.
-        #[inline(always)]
-        pub fn totals(&self) -> Totals {
-            let mut totals = Totals::ZERO;
-            unroll!(j < 8, {
-                totals.add(&self.above[j]);
-                totals.add(&self.below[j]);
-            });
-            totals
-        }
     }
 
     /// Sums of two f: over even and odd j, with cosines and sines.
@@ -145,13 +166,17 @@ pub mod device {
         }
 
         /// Asks for this thread's part of the volume to be brought to L2.
+        ///
+        /// # Safety
+        /// The volume exists.
         #[inline(always)]
-        pub fn prefetch(&self, threads: u32) {
+        pub unsafe fn prefetch(&self, threads: u32) {
             let bytes = self.spectrum.shape.volume() * if self.x.is_narrow() { 2 } else { 4 };
             let lines = Global::<u32>::from_address(self.x.address());
             let mut at = thread_idx_x() as u64 * LINE_BYTES;
             while at < bytes {
-                lines.prefetch(at / 4);
+                // SAFETY: `at` is below the volume's bytes.
+                unsafe { lines.prefetch(at / 4) };
                 at += threads as u64 * LINE_BYTES;
             }
         }
@@ -196,6 +221,24 @@ pub mod device {
                 });
             }
             held
+        }
+
+        /// The totals of a column.
+        #[inline(always)]
+        pub fn held_totals(&self, held: &Held, index: u32) -> Totals {
+            let mut totals = Totals::NONE;
+            if let Some((_, _, count)) = column(&self.spectrum, index) {
+                let (d0, there) = (self.spectrum.shape.input[0], |i: usize| (i as u32) < count);
+                unroll!(j < 8, {
+                    if j as u32 + d0 / 2 < d0 {
+                        totals.add(&held.above[j], there);
+                    }
+                    if (j as u32) < d0 / 2 {
+                        totals.add(&held.below[j], there);
+                    }
+                });
+            }
+            totals
         }
 
         /// The sums of a column.
@@ -260,12 +303,13 @@ pub mod device {
 
         #[inline(always)]
         unsafe fn totals_as<const NARROW: bool>(&self, threads: u32) -> Totals {
-            let mut totals = Totals::ZERO;
+            let mut totals = Totals::NONE;
             let size = self.spectrum.shape.volume();
             let mut first = thread_idx_x() as u64;
             while first < size {
                 // SAFETY: `first` is an element.
-                totals.add::<FLIGHT>(&unsafe { load::<NARROW>(self.x, first, size, threads) });
+                let values = unsafe { load::<NARROW>(self.x, first, size, threads) };
+                totals.add::<FLIGHT>(&values, |i| first + ((i as u32 * threads) as u64) < size);
                 first += (FLIGHT as u32 * threads) as u64;
             }
             totals
@@ -459,5 +503,26 @@ pub mod device {
                 sine[i] = factor[2 * f + 1].fma(difference[i], sine[i]);
             });
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_ranges_are_raised_to_where_their_sums_still_fit() {
+        for (range, expected) in
+            [(0.0, false), (1.0, false), (f32::NAN, false), (f32::INFINITY, false), (1e-7, true), (1e-30, true)]
+        {
+            let factor = boost(range, [16, 32, 32]);
+            assert_eq!(factor > 1.0, expected, "{range:e}");
+            assert!(!expected || factor.log2().fract() == 0.0);
+            if expected {
+                let bound = range * factor * 512.0;
+                assert!(bound <= 32768.0 && (bound > 16000.0 || factor > 1e38), "{range:e} {factor:e}");
+            }
+        }
+        assert_eq!(boost(1e-3, [4096, 1, 4096]), 1.0);
     }
 }

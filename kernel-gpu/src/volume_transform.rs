@@ -18,7 +18,7 @@
 //! **The mean goes first.** A volume's mean is subtracted on the way in, and the spectrum of a box of ones, a product of three
 //! numbers, added back in f32 times it: what is left for the two f16 is what varies.
 //!
-//! **Data flow.** A block goes through volumes; two or more blocks share a multiprocessor, so that one computes while another waits
+//! **Data flow.** A block goes through volumes; two or more blocks share a multiprocessor, if they fit, so that one computes while another waits
 //! for memory; meanwhile the next volume is asked for. A thread reads a column (a quad along pair, all along outer), which it holds in registers while Σx
 //! and Σ|x| are made; then there is a barrier, the sums along outer, a barrier, and the products. Volumes of more columns than
 //! threads, or of longer ones, are read once for Σx and Σ|x| and again for the sums. Where one block cannot hold a
@@ -109,7 +109,8 @@ pub mod device {
 
     use super::*;
     use crate::spectrum::{div, div_rem};
-    use crate::spectrum_store::{SMALLEST, exponent, scale};
+    use crate::spectrum_store::{exponent, scale};
+    use crate::volume_outer::boost;
     use crate::volume_outer::device::{Level, Outer, Totals};
     use crate::volume_products::device::Products;
     use crate::volume_tables::device::Writer;
@@ -167,7 +168,8 @@ pub mod device {
                     // The first column is on its way while the totals are made: of it alone, or of all that there are.
                     let (mut index, columns) = (thread_idx_x(), outer.columns());
                     let mut held = outer.hold(index);
-                    let totals = if columns <= threads { held.totals() } else { outer.totals(threads) };
+                    let totals =
+                        if columns <= threads { outer.held_totals(&held, index) } else { outer.totals(threads) };
                     let level = level::<WARPS>(p, totals, volume, first == 0);
                     loop {
                         outer.sum_held(held, index, level);
@@ -203,28 +205,35 @@ pub mod device {
     /// All threads of the block call this, and nobody reads the last volume's totals.
     #[inline(always)]
     unsafe fn level<const WARPS: usize>(p: &VolumeTransform, totals: Totals, volume: u32, stores: bool) -> Level {
-        let Totals { mut sum, mut absolute } = totals;
+        let mut totals = totals;
         unroll!(level < 5, {
-            sum += shuffle_xor(sum, 16 >> level);
-            absolute += shuffle_xor(absolute, 16 >> level);
+            totals.sum += shuffle_xor(totals.sum, 16 >> level);
+            totals.absolute += shuffle_xor(totals.absolute, 16 >> level);
+            totals.range(shuffle_xor(totals.least, 16 >> level), shuffle_xor(totals.most, 16 >> level));
         });
-        let (warp, sums) = (warp_index(), Shared::<f64>::dynamic(p.layout.sums));
+        let (warp, count) = (warp_index(), WARPS as u32);
+        let (sums, ranges) =
+            (Shared::<f64>::dynamic(p.layout.sums), Shared::<f32>::dynamic(p.layout.sums + 16 * count));
         if lane_index() == 0 {
-            // SAFETY: two numbers a warp.
+            // SAFETY: four numbers a warp.
             unsafe {
-                sums.store(warp, sum);
-                sums.store(warp + WARPS as u32, absolute);
+                sums.store(warp, totals.sum);
+                sums.store(warp + count, totals.absolute);
+                ranges.store(warp, totals.least);
+                ranges.store(warp + count, totals.most);
             }
         }
         sync_threads(); // the totals are there, and nobody reads the planes
-        (sum, absolute) = (0.0, 0.0);
-        unroll!(warp < WARPS, {
+        totals = Totals::NONE;
+        unroll!(w < WARPS, {
             // SAFETY: written before the last barrier.
             unsafe {
-                sum += sums.load(warp as u32);
-                absolute += sums.load(warp as u32 + WARPS as u32);
+                totals.sum += sums.load(w as u32);
+                totals.absolute += sums.load(w as u32 + count);
+                totals.range(ranges.load(w as u32), ranges.load(w as u32 + count));
             }
         });
+        let Totals { sum, absolute, least, most } = totals;
         let (e, shape) = (exponent(absolute as f32), &p.spectrum.shape);
         if stores && thread_idx_x() == 0 {
             let (b, ci) = div_rem(volume, shape.in_channels);
@@ -235,7 +244,7 @@ pub mod device {
             }
         }
         let factor = scale(e);
-        let boost = if e == SMALLEST { scale(exponent((absolute * factor as f64) as f32)) } else { 1.0 };
+        let boost = boost((most - least) * factor, shape.input);
         Level { scale: factor, mean: (sum * p.inverse) as f32 * factor, boost }
     }
 }

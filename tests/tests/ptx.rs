@@ -145,11 +145,12 @@ fn the_committed_modules_are_what_the_host_launches() {
 fn every_form_is_among_the_kernels() {
     let kernels = kernels();
     let specs = conv::FORMS.iter().map(|form| form.spec).chain(implicit_gemm::FORMS.iter().map(|form| form.spec));
+    let specs = specs.chain(volume_transform::FORMS.iter().map(|form| form.spec));
     for spec in specs {
         let same = kernels.iter().filter(|kernel| kernel.spec == spec).count();
         assert_eq!(same, 1, "{}", spec.name);
     }
-    assert_eq!(kernels.len(), conv::FORMS.len() + implicit_gemm::FORMS.len() + 21);
+    assert_eq!(kernels.len(), conv::FORMS.len() + implicit_gemm::FORMS.len() + volume_transform::FORMS.len() + 18);
 }
 
 /// Each kind of disagreement is found: the comparison above can fail.

@@ -3,6 +3,7 @@
 //! ```text
 //! gpu-bundle/run              the runner: `./run [test|bench|sanitize|pytorch|differential|large …]`
 //! gpu-bundle/bin.tar.gz        bin/: the command-line tool, the C library, the stripped executables of the tests that use a GPU
+//! gpu-bundle/CHECKSUM          of that
 //! gpu-bundle/golden/          the golden cases
 //! gpu-bundle/conformance.sm_90a.ptx  every operation of cuda_std, for the test `conformance`; only where a compiler is
 //! gpu-bundle/bench/           the comparison with PyTorch
@@ -15,6 +16,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::{conformance, project};
 
@@ -131,6 +133,10 @@ fn pack(bundle: &Path, folder: &str) -> Result<()> {
     if !status.context("cannot run tar")?.success() {
         bail!("tar cannot pack {}", bundle.join(folder).display());
     }
+    // By which the runner knows what it has unpacked.
+    let packed = fs::read(bundle.join(&archive)).with_context(|| format!("cannot read {archive}"))?;
+    let checksum: String = Sha256::digest(&packed).iter().map(|byte| format!("{byte:02x}")).collect();
+    fs::write(bundle.join("CHECKSUM"), checksum)?;
     fs::remove_dir_all(bundle.join(folder)).with_context(|| format!("cannot remove {}", bundle.join(folder).display()))
 }
 

@@ -105,7 +105,8 @@ pub struct ConvtBnGapOptions {
     pub eps: f64,
     /// Weight of the batch in the running statistics.
     pub momentum: f64,
-    /// Bytes of workspace that the spectral algorithm may take; 0 for the library's own bound.
+    /// Bytes of workspace that the spectral algorithm and, on a GPU, the direct one on tensor cores may take; 0 for the library's own
+    /// bound.
     pub workspace_budget: u64,
 }
 

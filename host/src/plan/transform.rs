@@ -10,6 +10,9 @@ use super::DeviceFacts;
 /// Bytes of scratch of the passes that go axis by axis: some volumes at a time, at least one.
 const SCRATCH_BYTES: u64 = 64 << 20;
 
+/// Bytes of shared memory that the driver reserves in each block.
+const RESERVED: u32 = 1 << 10;
+
 /// The way of the transform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transform {
@@ -40,7 +43,9 @@ impl VolumeTransform {
     /// The smallest blocks that hold a volume; where none does, as few as possible share it.
     fn design(cut: &Spectrum, facts: &DeviceFacts) -> Option<Self> {
         let of = |form: Form, resident: u32| {
-            let layout = VolumeLayout::design(cut, form.warps(), facts.shared_memory / resident)?;
+            // Of what a multiprocessor has each block takes RESERVED beside.
+            let shared = ((facts.shared_memory + RESERVED) / resident).saturating_sub(RESERVED);
+            let layout = VolumeLayout::design(cut, form.warps(), shared)?;
             Some(Self { form, layout, resident, multiprocessors: facts.multiprocessors.max(1) })
         };
         let fitting = FORMS.into_iter().filter(|form| form.takes(cut.shape.input));

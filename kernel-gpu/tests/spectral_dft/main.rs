@@ -73,6 +73,15 @@ fn zeros_small_and_large_values() {
     }
 }
 
+/// What varies is far below the mean: at frequencies where a box of ones has nothing, what is stored is right to a part of that.
+#[test]
+fn little_beside_a_large_mean() {
+    let case = Case::new([16, 32, 32], [1, 1, 1]).values(256.5, 256.503).single();
+    for form in [FORM_HELD_8, FORM_8] {
+        check::energy(&case, &volume_transform(with(form))(&case, cuda_std::simt::Schedule::InOrder));
+    }
+}
+
 #[test]
 fn a_value_that_is_not_finite_reaches_every_coefficient() {
     for value in [f32::NAN, f32::INFINITY] {

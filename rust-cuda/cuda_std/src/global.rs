@@ -106,10 +106,13 @@ impl<T: crate::Word> Global<T> {
 impl<T: Scalar> Global<T> {
     /// Asks for the cache line of element `index` to be brought to L2 (PTX ISA, "prefetch"): no more than a hint, which the
     /// executor passes over.
+    ///
+    /// # Safety
+    /// The element exists.
     #[inline(always)]
-    pub fn prefetch(self, index: u64) {
+    pub unsafe fn prefetch(self, index: u64) {
         #[cfg(target_arch = "nvptx64")]
-        // SAFETY: a hint: it changes no memory, and faults nowhere.
+        // SAFETY: it changes no memory; the address is the caller's promise.
         unsafe {
             core::arch::asm!("prefetch.global.L2 [{0}];", in(reg64) self.at(index), options(nostack, readonly))
         };

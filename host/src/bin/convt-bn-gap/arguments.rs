@@ -21,7 +21,8 @@ pub struct Where {
     /// strict keeps every step in the input's precision or wider.
     #[arg(long, value_enum, default_value_t = PrecisionArgument::Default)]
     precision: PrecisionArgument,
-    /// Workspace in MiB that the spectral algorithm may take; it cuts its work to stay within it.
+    /// Workspace in MiB that the spectral algorithm may take, which cuts its work to stay within it, and the direct one on a GPU's tensor
+    /// cores, which leaves what is larger to the CUDA cores.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     workspace_mib: Option<u64>,
     /// Threads that compute on the CPU; else RAYON_NUM_THREADS, else as many as there are processors.
