@@ -328,7 +328,7 @@ pub mod device {
             // Point 0 is the first tile's.
             let g0 = if u == 0 { 0 } else { first_0 + u as u32 };
             let h = if v == 0 { 0 } else { first_1 + v as u32 };
-            let here = g0 < k0 && h < k1 && (u > 0 || first_0 == 0) && (v > 0 || first_1 == 0);
+            let here = g0 < k0 && h < k1 && (u != 0 || first_0 == 0) && (v != 0 || first_1 == 0);
             // Of g0 = 0 the half of the lines has h alone.
             let line = if u == 0 { h } else { k1 + (g0 - 1) * m1 + h };
             (here, line, line + m1 - 2 * h)
@@ -343,7 +343,7 @@ pub mod device {
                         if here {
                             // SAFETY: lines of the grid, which earlier launches wrote.
                             before[u][v][0] = unsafe { p.output.load(at(line)) };
-                            if u > 0 && v > 0 {
+                            if u != 0 && v != 0 {
                                 // SAFETY: as above.
                                 before[u][v][1] = unsafe { p.output.load(at(mirror)) };
                             }
@@ -360,7 +360,7 @@ pub mod device {
                     if here {
                         // SAFETY: lines of the grid; a number a lane.
                         unsafe { p.output.store(at(line), scale.fma(even + odd, before[u][v][0])) };
-                        if u > 0 && v > 0 {
+                        if u != 0 && v != 0 {
                             // SAFETY: as above.
                             unsafe { p.output.store(at(mirror), scale.fma(even - odd, before[u][v][1])) };
                         }

@@ -52,7 +52,7 @@ pub mod device {
                 unroll!(v < 5, {
                     if v < V {
                         self.even[j][v] = even[v].fma(p, self.even[j][v]);
-                        if v > 0 {
+                        if v != 0 {
                             self.odd[j][v] = odd[v].fma(q, self.odd[j][v]);
                         }
                     }
@@ -79,7 +79,7 @@ pub mod device {
                         unroll!(v < 5, {
                             if v < V {
                                 self.even[u][v] = of_even[u].fma(group.even[j][v], self.even[u][v]);
-                                if v > 0 {
+                                if v != 0 {
                                     self.odd[u][v] = of_odd[u].fma(group.odd[j][v], self.odd[u][v]);
                                 }
                             }
@@ -97,7 +97,7 @@ pub mod device {
                     unroll!(v < 5, {
                         if v < V {
                             visit((u * V + v) as u32, &mut self.even[u][v]);
-                            if v > 0 {
+                            if v != 0 {
                                 visit((U * V + u * V + v) as u32, &mut self.odd[u][v]);
                             }
                         }

@@ -209,7 +209,7 @@ pub mod device {
                 unroll!(j < 8, {
                     // Opaque: else all places are in registers at once.
                     down = opaque(down.wrapping_sub(plane));
-                    if j > 0 {
+                    if j != 0 {
                         up = opaque(up + plane);
                     }
                     if j as u32 + middle < d0 {
@@ -257,7 +257,7 @@ pub mod device {
                 below[j] = level.of(below[j], (j as u32) < middle, count);
             });
             unroll!(j < 8, {
-                if j > 0 {
+                if j != 0 {
                     unroll!(i < 4, {
                         let (a, b) = (above[j][i], below[j - 1][i]);
                         (above[j][i], below[j - 1][i]) = (a + b, a - b);
@@ -274,7 +274,7 @@ pub mod device {
                 // SAFETY: the table has a row of factors for each j ≤ c; the quad of the planes is this thread's.
                 unsafe {
                     unroll!(j < 8, {
-                        if j > 0 && j as u32 <= middle {
+                        if j != 0 && j as u32 <= middle {
                             add_one(&mut sums[j % 2], factors.offset(4 * (j as u32 - 1)), &above[j], &below[j - 1]);
                         }
                     });

@@ -196,7 +196,7 @@ pub mod device {
             let stride = (TILE * n0) as u64 * s.line_words();
             unroll!(t < 3, {
                 let fr = first + TILE * t as u32;
-                if t > 0 {
+                if t != 0 {
                     lines = lines.map(|line| line.offset(stride));
                 }
                 if fr < s.half() {

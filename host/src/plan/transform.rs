@@ -49,9 +49,9 @@ impl VolumeTransform {
             Some(Self { form, layout, resident, multiprocessors: facts.multiprocessors.max(1) })
         };
         let fitting = FORMS.into_iter().filter(|form| form.takes(cut.shape.input));
-        let whole = fitting.clone().filter_map(|form| of(form, form.spec.min_blocks));
+        let mut whole = fitting.clone().filter_map(|form| of(form, form.spec.min_blocks));
         let mut shared = fitting.rev().flat_map(|form| [of(form, form.spec.min_blocks), of(form, 1)]).flatten();
-        whole.filter(|way| way.layout.groups == 1).next().or_else(|| shared.next())
+        whole.find(|way| way.layout.groups == 1).or_else(|| shared.next())
     }
 
     /// Blocks for the volumes of a cut: all at once, each with its share of them.
