@@ -5,7 +5,7 @@
 //! g[c] of the largest |w[ci,c,k]|·2^e[ci]        of the finite ones
 //! ```
 //!
-//! So a product of factors is 2^−g[c] of the product, whatever the channels' scales. A block makes an output channel: its
+//! So a product of factors is `2^−g[c]` of the product, whatever the channels' scales. A block makes an output channel: its
 //! threads look for the largest, then each writes rows of (k, chunk), neighbours neighbouring taps.
 //!
 //! **Cost.** Reads w twice, the second time mostly from caches, and writes as much as there is.
