@@ -52,7 +52,7 @@ pub use gram::GramCuts;
 pub use measure::{Measurement, StageMeasurement, median};
 pub use recipe::{Algorithm, AlgorithmChoice, CudaRecipe, DeviceFacts, PlanOptions, Precision, Recipe, design};
 pub use spectral::{CudaSpectral, Ineligible, WORKSPACE_BUDGET};
-pub use transform::{Transform, VolumeTransform};
+pub use transform::{Transform, VolumeFft, VolumeTransform};
 pub use workspace::SpectralLengths;
 
 /// A problem made ready to run on a device, for elements of type `T`.

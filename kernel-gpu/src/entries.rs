@@ -7,11 +7,12 @@ use crate::conv_transpose_moments::*;
 use crate::implicit_gemm::device::*;
 use crate::implicit_gemm::{self, ImplicitGemm};
 use crate::pool_finish::device::*;
+use crate::volume_fft::VolumeFft;
 use crate::volume_transform::VolumeTransform;
 use crate::{
     batch_norm_reduce, box_sums, channels_last, conv_means, dft_axis, dft_store, gram_energy, grid_resample,
     input_scales, line_gram, pair_resample, pool_finish, segment_sums, spectral_finish, split_taps, tap_moments,
-    tap_spectrum, volume_sums, volume_transform,
+    tap_spectrum, volume_fft, volume_sums, volume_transform,
 };
 
 /// A kernel that can be run from a pointer to its parameter block.
@@ -40,7 +41,7 @@ macro_rules! entry {
 }
 
 /// All kernels.
-pub const ENTRIES: [Entry; 41] = [
+pub const ENTRIES: [Entry; 42] = [
     entry!(FORM_F32_WIDE.spec, conv_transpose_moments_f32_wide, ConvTransposeMoments<f32>),
     entry!(FORM_F32_NARROW.spec, conv_transpose_moments_f32_narrow, ConvTransposeMoments<f32>),
     entry!(FORM_F32_STRICT_WIDE.spec, conv_transpose_moments_f32_strict_wide, ConvTransposeMoments<f32>),
@@ -59,6 +60,7 @@ pub const ENTRIES: [Entry; 41] = [
     entry!(volume_transform::FORM_HELD_4.spec, volume_transform::device::volume_transform_held_4, VolumeTransform),
     entry!(volume_transform::FORM_HELD_8.spec, volume_transform::device::volume_transform_held_8, VolumeTransform),
     entry!(volume_transform::FORM_8.spec, volume_transform::device::volume_transform_8, VolumeTransform),
+    entry!(volume_fft::SPEC, volume_fft::device::volume_fft, VolumeFft),
     entry!(tap_moments::SPEC, tap_moments::device::tap_moments, tap_moments::TapMoments),
     entry!(tap_spectrum::SPEC, tap_spectrum::device::tap_spectrum, tap_spectrum::TapSpectrum),
     entry!(gram_energy::SPEC, gram_energy::device::gram_energy, gram_energy::GramEnergy),

@@ -26,6 +26,7 @@ use kernel_gpu::spectral_finish::{self, SpectralFinish};
 use kernel_gpu::split_taps::{self, SplitTaps};
 use kernel_gpu::tap_moments::{self, TapMoments};
 use kernel_gpu::tap_spectrum::{self, TapSpectrum};
+use kernel_gpu::volume_fft::{self, VolumeFft};
 use kernel_gpu::volume_sums::{self, VolumeSums};
 use kernel_gpu::volume_transform::{self, VolumeTransform};
 
@@ -59,6 +60,7 @@ fn kernels() -> Vec<Launched> {
         launched::<DftAxis>(dft_axis::SPEC),
         launched::<DftStore>(dft_store::SPEC),
         launched::<InputScales>(input_scales::SPEC),
+        launched::<VolumeFft>(volume_fft::SPEC),
         launched::<LineGram>(line_gram::SPEC_2),
         launched::<LineGram>(line_gram::SPEC_4),
         launched::<GridResample>(grid_resample::SPEC),
@@ -150,7 +152,7 @@ fn every_form_is_among_the_kernels() {
         let same = kernels.iter().filter(|kernel| kernel.spec == spec).count();
         assert_eq!(same, 1, "{}", spec.name);
     }
-    assert_eq!(kernels.len(), conv::FORMS.len() + implicit_gemm::FORMS.len() + volume_transform::FORMS.len() + 20);
+    assert_eq!(kernels.len(), conv::FORMS.len() + implicit_gemm::FORMS.len() + volume_transform::FORMS.len() + 21);
 }
 
 /// Each kind of disagreement is found: the comparison above can fail.

@@ -35,6 +35,7 @@ mod tap_moments;
 mod tap_spectrum;
 mod tensor;
 mod transform;
+mod volume_fft;
 mod volume_sums;
 mod volume_transform;
 

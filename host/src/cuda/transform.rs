@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! sums alone     volume_sums
-//! volumes        volume_transform
+//! volumes        volume_fft or volume_transform
 //! axis by axis   volume_sums, then for some volumes at a time: dft_axis along pair, half, outer; dft_store
 //! ```
 
@@ -11,6 +11,7 @@ use kernel_gpu::dft_axis::{AxisExtents, DftAxis};
 use kernel_gpu::dft_store::DftStore;
 use kernel_gpu::element::Tensor;
 use kernel_gpu::spectrum::Spectrum;
+use kernel_gpu::volume_fft::VolumeFft;
 use kernel_gpu::volume_sums::VolumeSums;
 use kernel_gpu::volume_transform::VolumeTransform;
 use kernel_gpu::{dft_axis as axis, dft_store as store, volume_sums as sums};
@@ -20,7 +21,7 @@ use super::error::CudaError;
 use super::memory::DeviceArray;
 use super::module::Kernel;
 use super::plan::{After, Target, WORKSPACE};
-use super::{dft_axis, dft_store, volume_sums, volume_transform};
+use super::{dft_axis, dft_store, volume_fft, volume_sums, volume_transform};
 use crate::Error;
 use crate::plan::{Cost, CudaSpectral, Transform};
 
@@ -32,6 +33,7 @@ pub(super) struct InputTransform {
 
 enum Way {
     Sums(Kernel<VolumeSums>),
+    Fft(Kernel<VolumeFft>),
     Volume(Kernel<VolumeTransform>),
     Axes { sums: Kernel<VolumeSums>, axis: Kernel<DftAxis>, store: Kernel<DftStore>, scratch: [DeviceArray<f32>; 2] },
 }
@@ -53,6 +55,7 @@ impl InputTransform {
         let (kernels, shared) = (device.kernels(), device.facts().shared_memory);
         let way = match design.transform {
             Transform::Sums => Way::Sums(kernels.find(sums::SPEC, shared, bound)?),
+            Transform::Fft(fft) => Way::Fft(kernels.find(fft.spec(), shared, bound)?),
             Transform::Volume(volume) => Way::Volume(kernels.find(volume.form.spec, shared, bound)?),
             _ => {
                 let array =
@@ -74,6 +77,7 @@ impl InputTransform {
         let costs = design.costs();
         match self.way {
             Way::Sums(_) => vec![(volume_sums::STAGE, costs.volume_sums)],
+            Way::Fft(_) => vec![(volume_fft::STAGE, costs.transform)],
             Way::Volume(_) => vec![(volume_transform::STAGE, costs.transform)],
             Way::Axes { .. } => vec![
                 (volume_sums::STAGE, costs.volume_sums),
@@ -102,6 +106,23 @@ impl InputTransform {
                 // SAFETY: the caller's promise.
                 unsafe { volume_sums::launch(kernel, &of_sums, stream, bound)? };
                 after(volume_sums::STAGE)
+            }
+            Way::Fft(kernel) => {
+                let Transform::Fft(design) = self.design else { return Ok(()) };
+                let parameters = VolumeFft {
+                    input: places.input,
+                    twiddles: places.twiddles,
+                    high: places.high,
+                    low: places.low,
+                    sum: places.sum,
+                    exponent: places.exponent,
+                    spectrum: *cut,
+                    layout: design.layout,
+                    inverse: 1.0 / cut.shape.volume() as f64,
+                };
+                // SAFETY: the caller's promise; the kernel was found with the design's launch (`new`), which depends on no batch.
+                unsafe { volume_fft::launch(kernel, &parameters, design.blocks(cut), stream, bound)? };
+                after(volume_fft::STAGE)
             }
             Way::Volume(kernel) => {
                 let Transform::Volume(design) = self.design else { return Ok(()) };

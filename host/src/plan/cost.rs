@@ -53,6 +53,8 @@ const SUM_RATE: f64 = 20e12;
 const RESAMPLE_RATE: f64 = 5e12;
 /// f32 operations a second of the transforms of whole volumes, counted as sums over half an axis.
 const VOLUME_RATE: f64 = 15e12;
+/// The same of transforms in registers, which need fewer.
+const FFT_RATE: f64 = 24e12;
 /// The same where several blocks share a volume.
 const SHARED_VOLUME_RATE: f64 = 5e12;
 /// Seconds that a volume takes beside its operations.
@@ -151,14 +153,15 @@ impl CudaSpectral {
             if self.energies { self.gram_costs() } else { [none; 5] };
         SpectralCosts {
             tap_moments: Cost { bytes: taps.saturating_mul(element), flops: taps.saturating_mul(2) },
-            volume_sums: if matches!(self.transform, Transform::Volume(_)) {
-                none
-            } else {
-                Cost { bytes: input, flops: 2 * elements }
+            volume_sums: match self.transform {
+                Transform::Fft(_) | Transform::Volume(_) => none,
+                _ => Cost { bytes: input, flops: 2 * elements },
             },
             transform: match self.transform {
                 Transform::Sums => none,
-                Transform::Volume(_) => Cost { bytes: input.saturating_add(spectra), flops: self.transform_flops() },
+                Transform::Fft(_) | Transform::Volume(_) => {
+                    Cost { bytes: input.saturating_add(spectra), flops: self.transform_flops() }
+                }
                 // Each pass writes what the next reads.
                 Transform::Axes { .. } => {
                     Cost { bytes: input.saturating_add(passed.saturating_mul(2)), flops: self.transform_flops() }
@@ -183,12 +186,16 @@ impl CudaSpectral {
     /// Seconds of the input's transform.
     fn transform_seconds(&self, costs: &SpectralCosts) -> f64 {
         let sums = stage(costs.volume_sums, AXIS_RATE);
-        let Transform::Volume(volume) = self.transform else {
-            return sums + stage(costs.transform, AXIS_RATE) + stage(costs.store, AXIS_RATE);
+        let (rate, at_once) = match self.transform {
+            Transform::Fft(fft) => (FFT_RATE, fft.blocks(&self.spectrum) * fft.layout.volumes),
+            Transform::Volume(volume) => {
+                let (groups, blocks) = (volume.layout.groups.max(1), volume.blocks(&self.spectrum));
+                (if groups > 1 { SHARED_VOLUME_RATE } else { VOLUME_RATE }, blocks / groups)
+            }
+            _ => return sums + stage(costs.transform, AXIS_RATE) + stage(costs.store, AXIS_RATE),
         };
-        let rate = if volume.layout.groups > 1 { SHARED_VOLUME_RATE } else { VOLUME_RATE };
-        let rounds = f64::from(self.spectrum.rows()) / f64::from(volume.blocks(&self.spectrum).max(1));
-        stage(costs.transform, rate) + rounds.ceil() * f64::from(volume.layout.groups) * VOLUME_SECONDS
+        let rounds = f64::from(self.spectrum.rows()) / f64::from(at_once.max(1));
+        stage(costs.transform, rate) + rounds.ceil() * VOLUME_SECONDS
     }
 
     /// A sum over half of each axis for every frequency, as the folded transforms do; axis by axis, over all of it.
@@ -198,7 +205,7 @@ impl CudaSpectral {
         let [n0, _, n2] = spectrum.n().map(u64::from);
         let half = u64::from(spectrum.half());
         let products = product(&[d, w, half, h]) + product(&[d, half, n2, w, 2]) + product(&[half, n2, n0, d, 2]);
-        let factor = if matches!(self.transform, Transform::Volume(_)) { 1 } else { 4 };
+        let factor = if matches!(self.transform, Transform::Fft(_) | Transform::Volume(_)) { 1 } else { 4 };
         product(&[products, u64::from(spectrum.rows()), factor])
     }
 

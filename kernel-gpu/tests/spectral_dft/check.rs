@@ -47,7 +47,8 @@ pub fn energy(case: &Case, stored: &Stored) {
     assert!((found / expected - 1.0).abs() < 1e-3, "{found:e} instead of {expected:e}, {case:?}");
 }
 
-fn against_definition(case: &Case, stored: &Stored) {
+/// What was stored, against the definition.
+pub fn against_definition(case: &Case, stored: &Stored) {
     let s = &case.spectrum;
     let x = case.input();
     let (batch, channels) = (s.shape.batch as usize, s.shape.in_channels as usize);

@@ -1,10 +1,13 @@
 //! The kernels launched under a schedule, over outputs that hold what no kernel writes.
 
 use cuda_std::launch::KernelSpec;
-use cuda_std::simt::{Grid, Memory, Schedule};
+use cuda_std::simt::{Buffer, Grid, Memory, Schedule};
 use kernel_gpu::dft_axis::{self, AxisExtents, DftAxis};
 use kernel_gpu::dft_store::{self, DftStore};
+use kernel_gpu::element::Tensor;
 use kernel_gpu::entries;
+use kernel_gpu::volume_fft::{self, VolumeFft};
+use kernel_gpu::volume_fft_layout::VolumeFftLayout;
 use kernel_gpu::volume_layout::VolumeLayout;
 use kernel_gpu::volume_outer::HELD;
 use kernel_gpu::volume_sums::{self, VolumeSums};
@@ -62,35 +65,50 @@ pub fn volume_transform_of(launch: Launch, case: &Case, schedule: Schedule, x: &
     let layout = VolumeLayout::design(&s, launch.form.warps(), launch.limit);
     let layout = layout.unwrap_or_else(|| panic!("{case:?} does not fit"));
     let x = [&vec![f32::NAN; launch.skipped][..], x].concat();
-    let (row, rows) = (s.slots() as usize, s.rows() as usize);
-    let mut memory = Memory::new();
-    let input = tensor(&mut memory, "input", &x, case.element).offset(launch.skipped as u64);
-    let twiddles = memory.buffer("twiddles", &case.twiddles());
-    let high = memory.buffer("high", &vec![NAN; s.lines() as usize * rows * row]);
-    let low = memory.buffer("low", &vec![NAN; s.strict_lines() as usize * rows * row]);
-    let sum = memory.buffer("sum", &vec![f64::NAN; rows]);
-    let exponent = memory.buffer("exponent", &vec![i32::MIN; rows]);
+    let arrays = Arrays::new(case, &x);
     let parameters = VolumeTransform {
-        input,
-        twiddles: twiddles.global(),
-        high: high.global_mut(),
-        low: low.global_mut(),
-        sum: sum.global_mut(),
-        exponent: exponent.global_mut(),
+        input: arrays.input.offset(launch.skipped as u64),
+        twiddles: arrays.twiddles.global(),
+        high: arrays.high.global_mut(),
+        low: arrays.low.global_mut(),
+        sum: arrays.sum.global_mut(),
+        exponent: arrays.exponent.global_mut(),
         spectrum: s,
         layout,
         inverse: 1.0 / s.shape.volume() as f64,
     };
     let spec = KernelSpec { shared_bytes: layout.bytes, ..launch.form.spec };
     let blocks = s.rows().min(case.blocks) * layout.groups;
-    grid(spec, blocks, schedule, case, &memory, &parameters);
-    Stored {
-        high: memory.read(&high),
-        low: memory.read(&low),
-        sum: memory.read(&sum),
-        exponent: memory.read(&exponent),
-        twice: [s.shape.input[0] / 2 * 2, s.shape.input[1] - 1, s.shape.input[2] - 1],
-    }
+    grid(spec, blocks, schedule, case, &arrays.memory, &parameters);
+    arrays.stored([s.shape.input[0] / 2 * 2, s.shape.input[1] - 1, s.shape.input[2] - 1])
+}
+
+/// `volume_fft`, where it takes the case, with so many volumes a block.
+pub fn volume_fft(volumes: u32) -> impl Fn(&Case, Schedule) -> Stored {
+    move |case, schedule| volume_fft_of(volumes, 0, case, schedule, &case.input())
+}
+
+/// [`volume_fft`] of these values, which begin so many elements into their buffer.
+pub fn volume_fft_of(volumes: u32, skipped: usize, case: &Case, schedule: Schedule, x: &[f32]) -> Stored {
+    let s = case.spectrum;
+    let layout = VolumeFftLayout::design(&s, 227 << 10).unwrap_or_else(|| panic!("{case:?} is not taken"));
+    let layout = VolumeFftLayout { volumes, ..layout };
+    let arrays = Arrays::new(case, &[&vec![f32::NAN; skipped][..], x].concat());
+    let parameters = VolumeFft {
+        input: arrays.input.offset(skipped as u64),
+        twiddles: arrays.twiddles.global(),
+        high: arrays.high.global_mut(),
+        low: arrays.low.global_mut(),
+        sum: arrays.sum.global_mut(),
+        exponent: arrays.exponent.global_mut(),
+        spectrum: s,
+        layout,
+        inverse: 1.0 / s.shape.volume() as f64,
+    };
+    let spec =
+        KernelSpec { shared_bytes: layout.bytes * volumes, threads: layout.threads * volumes, ..volume_fft::SPEC };
+    grid(spec, s.rows().min(case.blocks), schedule, case, &arrays.memory, &parameters);
+    arrays.stored([0; 3])
 }
 
 /// The axis path, so many volumes at a time.
@@ -100,19 +118,14 @@ pub fn axis_path(volumes: u32) -> impl Fn(&Case, Schedule) -> Stored {
 
 fn axis_path_of(case: &Case, schedule: Schedule, cut: u32) -> Stored {
     let s = case.spectrum;
-    let (row, rows) = (s.slots() as usize, s.rows() as usize);
-    let mut memory = Memory::new();
-    let input = tensor(&mut memory, "input", &case.input(), case.element);
-    let twiddles = memory.buffer("twiddles", &case.twiddles());
-    let high = memory.buffer("high", &vec![NAN; s.lines() as usize * rows * row]);
-    let low = memory.buffer("low", &vec![NAN; s.strict_lines() as usize * rows * row]);
-    let sum = memory.buffer("sum", &vec![f64::NAN; rows]);
-    let exponent = memory.buffer("exponent", &vec![i32::MIN; rows]);
+    let mut arrays = Arrays::new(case, &case.input());
     let scratch = dft_axis::scratch_words(&s, cut.min(s.rows())).map(|words| vec![f32::NAN; words as usize]);
-    let (first, second) = (memory.buffer("scratch 0", &scratch[0]), memory.buffer("scratch 1", &scratch[1]));
+    let (first, second) =
+        (arrays.memory.buffer("scratch 0", &scratch[0]), arrays.memory.buffer("scratch 1", &scratch[1]));
+    let Arrays { memory, input, twiddles, high, low, sum, exponent } = &arrays;
 
-    let parameters = VolumeSums { input, sum: sum.global_mut(), exponent: exponent.global_mut(), spectrum: s };
-    launch(volume_sums::SPEC, u64::from(s.rows()), schedule, case, &memory, &parameters);
+    let parameters = VolumeSums { input: *input, sum: sum.global_mut(), exponent: exponent.global_mut(), spectrum: s };
+    launch(volume_sums::SPEC, u64::from(s.rows()), schedule, case, memory, &parameters);
     let mut volume = 0;
     while volume < s.rows() {
         let volumes = cut.min(s.rows() - volume);
@@ -126,7 +139,7 @@ fn axis_path_of(case: &Case, schedule: Schedule, cut: u32) -> Stored {
             let extents = AxisExtents::new(&s, axis, volumes);
             let twiddles = twiddles.global().offset(2 * u64::from(s.twiddle_offset(axis as u32)));
             let parameters = DftAxis { input, twiddles, output, extents };
-            launch(dft_axis::SPEC, extents.tiles(), schedule, case, &memory, &parameters);
+            launch(dft_axis::SPEC, extents.tiles(), schedule, case, memory, &parameters);
         }
         let parameters = DftStore {
             components: first.global(),
@@ -137,15 +150,48 @@ fn axis_path_of(case: &Case, schedule: Schedule, cut: u32) -> Stored {
             first_volume: volume,
             volumes,
         };
-        launch(dft_store::SPEC, 2, schedule, case, &memory, &parameters);
+        launch(dft_store::SPEC, 2, schedule, case, memory, &parameters);
         volume += volumes;
     }
-    Stored {
-        high: memory.read(&high),
-        low: memory.read(&low),
-        sum: memory.read(&sum),
-        exponent: memory.read(&exponent),
-        twice: s.shape.input.map(|extent| extent / 2 * 2),
+    arrays.stored(s.shape.input.map(|extent| extent / 2 * 2))
+}
+
+/// What every way of the transform reads and writes, in the executor's memory.
+struct Arrays {
+    memory: Memory,
+    input: Tensor<f32>,
+    twiddles: Buffer<f32>,
+    high: Buffer<u32>,
+    low: Buffer<u32>,
+    sum: Buffer<f64>,
+    exponent: Buffer<i32>,
+}
+
+impl Arrays {
+    fn new(case: &Case, x: &[f32]) -> Self {
+        let s = case.spectrum;
+        let (row, rows) = (s.slots() as usize, s.rows() as usize);
+        let mut memory = Memory::new();
+        Self {
+            input: tensor(&mut memory, "input", x, case.element),
+            twiddles: memory.buffer("twiddles", &case.twiddles()),
+            high: memory.buffer("high", &vec![NAN; s.lines() as usize * rows * row]),
+            low: memory.buffer("low", &vec![NAN; s.strict_lines() as usize * rows * row]),
+            sum: memory.buffer("sum", &vec![f64::NAN; rows]),
+            exponent: memory.buffer("exponent", &vec![i32::MIN; rows]),
+            memory,
+        }
+    }
+
+    /// What was written, about these origins.
+    fn stored(&self, twice: [u32; 3]) -> Stored {
+        Stored {
+            high: self.memory.read(&self.high),
+            low: self.memory.read(&self.low),
+            sum: self.memory.read(&self.sum),
+            exponent: self.memory.read(&self.exponent),
+            twice,
+        }
     }
 }
 

@@ -8,6 +8,8 @@ mod reference;
 mod tensors;
 
 use case::Case;
+use cuda_std::simt::Schedule;
+use kernel_gpu::volume_fft_layout::VolumeFftLayout;
 use kernel_gpu::volume_layout::VolumeLayout;
 use kernel_gpu::volume_transform::{FORM_8, FORM_HELD_4, FORM_HELD_8};
 use launch::{Launch, volume_transform, with};
@@ -78,22 +80,26 @@ fn zeros_small_and_large_values() {
 fn little_beside_a_large_mean() {
     let case = Case::new([16, 32, 32], [1, 1, 1]).values(256.5, 256.503).single();
     for form in [FORM_HELD_8, FORM_8] {
-        check::energy(&case, &volume_transform(with(form))(&case, cuda_std::simt::Schedule::InOrder));
+        check::energy(&case, &volume_transform(with(form))(&case, Schedule::InOrder));
     }
 }
 
 #[test]
 fn a_value_that_is_not_finite_reaches_every_coefficient() {
     for value in [f32::NAN, f32::INFINITY] {
-        let case = Case::new([2, 3, 4], [3, 2, 1]);
+        let case = Case::new([3, 3, 4], [2, 2, 1]);
         let mut x = case.input();
         x[5] = value;
-        let stored = launch::volume_transform_of(with(FORM_HELD_4), &case, cuda_std::simt::Schedule::InOrder, &x);
         let s = case.spectrum;
-        assert!(!stored.sum[0].is_finite() && stored.sum[1].is_finite());
-        for line in 1..s.lines() as usize {
-            let word = stored.high[line * (s.rows() * s.slots()) as usize];
-            assert!(word & 0x7c00 == 0x7c00 || word & 0x7c00_0000 == 0x7c00_0000, "{word:#x}");
+        for stored in [
+            launch::volume_transform_of(with(FORM_HELD_4), &case, Schedule::InOrder, &x),
+            launch::volume_fft_of(1, 0, &case, Schedule::InOrder, &x),
+        ] {
+            assert!(!stored.sum[0].is_finite() && stored.sum[1].is_finite());
+            for line in 1..s.lines() as usize {
+                let word = stored.high[line * (s.rows() * s.slots()) as usize];
+                assert!(word & 0x7c00 == 0x7c00 || word & 0x7c00_0000 == 0x7c00_0000, "{word:#x}");
+            }
         }
     }
 }
@@ -139,6 +145,45 @@ fn shared_volumes() {
             check::check(&case, volume_transform(Launch { limit: limit.expect("such a limit"), ..with(form) }));
         }
     }
+}
+
+/// Every length along every axis.
+#[test]
+fn short_lengths() {
+    let lengths = kernel_gpu::short_dft::LENGTHS;
+    let mut tested = std::collections::HashSet::new();
+    for (i, &n) in lengths.iter().enumerate() {
+        for axis in 0..3 {
+            // The other two are short; kernels of 1 to 3, none longer than its axis.
+            let mut n = [n, lengths[i % 5], lengths[(i + 2) % 5]];
+            n.rotate_right(axis);
+            let kernel = [1 + i as u32 % 2, 1 + i as u32 % 3, 1 + (i as u32 + 1) % 3];
+            let case = Case::new([0, 1, 2].map(|axis| n[axis] + 1 - kernel[axis]), kernel).single();
+            assert!(VolumeFftLayout::design(&case.spectrum, 227 << 10).is_some(), "{case:?}");
+            check::against_definition(&case, &launch::volume_fft(1)(&case, Schedule::Random(3)));
+            tested.insert((axis, n[axis]));
+        }
+    }
+    assert_eq!(tested.len(), 3 * lengths.len());
+}
+
+/// Elements of every format, at any place, rows of whole pairs and others, several volumes a block, of which the last has fewer.
+#[test]
+fn volumes_of_short_lengths() {
+    for (input, kernel) in [([4, 8, 10], [1, 1, 1]), ([7, 8, 6], [2, 3, 3]), ([5, 9, 17], [5, 2, 2])] {
+        for element in [tensors::own::<f32>(), tensors::NARROW[0], tensors::NARROW[1]] {
+            let case = Case { element, ..Case::new(input, kernel) };
+            check::check(&case, launch::volume_fft(1));
+            check::check(&case.clone().all_strict(), launch::volume_fft(4));
+            check::check(&case, |case, schedule| launch::volume_fft_of(2, 1, case, schedule, &case.input()));
+        }
+    }
+    check::check(&Case::new([16, 32, 32], [5, 5, 5]).single(), launch::volume_fft(1));
+    for (low, high) in [(0.0, 0.0), (1e-30, 1e-30), (-1e30, 1e30), (100.0, 100.001), (1e-42, 1e-41)] {
+        check::check(&Case::new([4, 6, 6], [1, 3, 3]).values(low, high), launch::volume_fft(2));
+    }
+    let case = Case::new([16, 32, 32], [1, 1, 1]).values(256.5, 256.503).single();
+    check::energy(&case, &launch::volume_fft(1)(&case, Schedule::InOrder));
 }
 
 /// Tiles with tails on every side, on either kind of axis.

@@ -82,11 +82,28 @@ macro_rules! unroll {
             $body
         })*
     }};
+    // As many copies as said, of which those below the count stay.
+    ($i:ident < $count:expr, at most 8, $body:block) => {
+        $crate::unroll!(@below $i, $count, 8, $body, 0 1 2 3 4 5 6 7)
+    };
+    ($i:ident < $count:expr, at most 9, $body:block) => {
+        $crate::unroll!(@below $i, $count, 9, $body, 0 1 2 3 4 5 6 7 8)
+    };
+    ($i:ident < $count:expr, at most 20, $body:block) => {
+        $crate::unroll!(@below $i, $count, 20, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19)
+    };
+    ($i:ident < $count:expr, at most 40, $body:block) => {
+        $crate::unroll!(@below $i, $count, 40, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19
+            20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39)
+    };
     ($i:ident < $count:expr, $body:block) => {
         $crate::unroll!(@each $i, $count, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
     };
-    (@each $i:ident, $count:expr, $body:block, $($n:literal)*) => {{
-        const { assert!($count <= 16) };
+    (@each $i:ident, $count:expr, $body:block, $($n:literal)*) => {
+        $crate::unroll!(@below $i, $count, 16, $body, $($n)*)
+    };
+    (@below $i:ident, $count:expr, $most:literal, $body:block, $($n:literal)*) => {{
+        const { assert!($count <= $most) };
         $(
             // Where the index is past the end the branch is dead, and says so at compile time.
             #[allow(unconditional_panic, clippy::out_of_bounds_indexing)]

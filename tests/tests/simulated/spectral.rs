@@ -132,12 +132,12 @@ fn it_is_timed_stage_by_stage_and_gives_all_back() {
         let problem = problem((2, 2, 3, [3, 3, 3], [2, 2, 2]), train());
         let tensors = Draws::usual(&problem, 1).tensors::<f32>(&problem).unwrap();
         let mut plan = Plan::new(&problem, &device, spectral(Precision::Default)).unwrap();
-        assert!(matches!(plan.recipe().cuda.unwrap().spectral().unwrap().transform, Transform::Volume(_)));
+        assert!(matches!(plan.recipe().cuda.unwrap().spectral().unwrap().transform, Transform::Fft(_)));
         let measured = plan.measure_on_device(&tensors.as_inputs(), 2).unwrap().unwrap();
         let names: Vec<_> = measured.stages.iter().map(|stage| stage.name).collect();
         let expected = [
             "tap_moments",
-            "volume_transform",
+            "volume_fft",
             "tap_spectrum",
             "input_scales",
             "line_gram",

@@ -42,7 +42,8 @@ fn kernelbench_77(batch: usize) -> Problem {
 fn kernelbench_77_fits_in_128_mib() {
     let design = design(&kernelbench_77(16), PlanOptions::default()).unwrap();
     assert_eq!((design.images, design.cuts()), (16, 1));
-    assert!(matches!(design.transform, Transform::Volume(_)));
+    let Transform::Fft(fft) = design.transform else { panic!("{:?}", design.transform) };
+    assert_eq!((fft.layout.volumes, fft.resident, fft.blocks(&design.cut(0))), (1, 2, 264));
     assert_eq!((design.gram.blocks, design.gram.lines, design.gram.grid_lines), (10, 200, 41));
     assert!(design.gram.in_place);
     assert!(design.gram.holds_taps(&design.spectrum.grid()));
@@ -62,10 +63,10 @@ fn x_is_transformed_in_shared_memory_where_it_fits() {
         other => panic!("{other:?}"),
     };
     // Two blocks a multiprocessor, four small ones, and several for one volume.
-    let whole = volume([2, 3, 16, 32, 32]);
+    let whole = volume([2, 3, 16, 31, 31]);
     assert_eq!((whole.form, whole.resident, whole.layout.groups), (FORM_HELD_8, 2, 1));
     assert!(whole.layout.bytes <= 232_448 / 2, "{whole:?}");
-    let small = volume([50, 3, 8, 8, 8]);
+    let small = volume([50, 3, 9, 9, 9]);
     assert_eq!((small.form, small.resident, small.layout.groups), (FORM_HELD_4, 4, 1));
     let flat = volume([50, 3, 1, 64, 64]);
     assert_eq!((flat.form, flat.layout.groups), (FORM_8, 1));
@@ -73,7 +74,7 @@ fn x_is_transformed_in_shared_memory_where_it_fits() {
     assert!(shared.form == FORM_8 && shared.layout.groups > 1, "{shared:?}");
     let cut = usual([2, 3, 64, 64, 64], 4, [3, 3, 3]).cut(0);
     assert_eq!(shared.blocks(&cut), 6 * shared.layout.groups);
-    assert_eq!(small.blocks(&usual([50, 3, 8, 8, 8], 4, [3, 3, 3]).cut(0)), 150);
+    assert_eq!(small.blocks(&usual([50, 3, 9, 9, 9], 4, [3, 3, 3]).cut(0)), 150);
     assert!(matches!(transform([2, 3, 4, 4, 300]), Transform::Axes { volumes: 6 }));
     // Scratch of 64 MiB holds one volume of this size, and of the next none.
     let large = usual([2, 1, 126, 126, 126], 4, [3, 3, 3]);
@@ -81,6 +82,24 @@ fn x_is_transformed_in_shared_memory_where_it_fits() {
     let larger = usual([2, 2, 254, 254, 254], 4, [3, 3, 3]);
     assert_eq!((larger.transform, larger.images), (Transform::Axes { volumes: 1 }, 2));
     assert_eq!(larger.transform.passes(&larger.cut(0)).collect::<Vec<_>>(), [(0, 1), (1, 1), (2, 1), (3, 1)]);
+}
+
+/// Volumes of short lengths: apart if they are few, in step if a multiprocessor has many, several a block if they are small.
+#[test]
+fn x_is_transformed_in_registers_where_lengths_are_short() {
+    let fft = |x, k| match usual(x, 4, k).transform {
+        Transform::Fft(fft) => (fft.layout.threads, fft.layout.volumes, fft.resident),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(fft([16, 64, 16, 32, 32], [5, 5, 5]), (256, 1, 2));
+    assert_eq!(fft([33, 64, 16, 32, 32], [5, 5, 5]), (256, 2, 1));
+    assert_eq!(fft([2, 3, 32, 32, 32], [3, 3, 3]), (512, 1, 1));
+    assert_eq!(fft([50, 3, 8, 8, 8], [3, 3, 3]), (32, 4, 4));
+    assert_eq!(fft([2, 3, 4, 4, 4], [1, 1, 1]), (32, 4, 4));
+    let design = usual([50, 3, 8, 8, 8], 4, [3, 3, 3]);
+    let Transform::Fft(fft) = design.transform else { panic!("{:?}", design.transform) };
+    assert_eq!(fft.blocks(&design.cut(0)), 38);
+    assert_eq!((fft.spec().threads, fft.spec().shared_bytes), (128, 4 * fft.layout.bytes));
 }
 
 /// Every line, every channel pair and every line of the grid comes once.
