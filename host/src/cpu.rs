@@ -252,7 +252,7 @@ fn in_precision<T: Element, R: Real>(
     };
     let squares = stages.time("convolution", work, || direct::sum_of_squares::<T, R>(operands, means, watch))?;
     // z is rounded relative to what it is summed from, means and all.
-    let condition = sums.cancelled(&sums.squares, squares.as_slice().unwrap_or_default()).sqrt();
+    let condition = sums.cancelled(&sums.squares, squares.as_slice().unwrap_or_default())?.sqrt();
     Ok((squares, condition))
 }
 

@@ -8,8 +8,7 @@
 //! What outputs need is m − μ, which may be 1e-4 of m: Sx is centred over the batch first, so that the
 //! common mean cancels exactly instead of numerically, and equal samples deviate by exactly 0.
 
-use ndarray::linalg::general_mat_mul;
-use ndarray::{Array1, Array2, ArrayView2, Axis, Zip, s};
+use ndarray::{Array1, Array2, ArrayView2, Axis, Zip};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -35,6 +34,8 @@ pub(super) struct Sums {
     pub w: Array2<f64>,
     /// Σ w² over taps, (Cin, Cout / groups).
     pub w_squares: Array2<f64>,
+    /// max |w| over taps, (Cin, Cout / groups); NaN and infinity count as nothing.
+    pub w_largest: Array2<f64>,
 }
 
 impl Sums {
@@ -42,32 +43,35 @@ impl Sums {
         let problem = operands.problem;
         let (batch, ci, co) = (problem.batch(), problem.in_channels(), problem.group_out_channels());
         let boxes = Boxes::of(problem)?;
-        let x = rows_summed(&operands.x, problem.input_volume())?;
-        let w = rows_summed(&operands.w, problem.taps())?;
-        let channel = |i: usize| x[i..].iter().step_by(ci);
+        let x = Rows::summed(&operands.x, problem.input_volume())?;
+        let w = Rows::summed(&operands.w, problem.taps())?;
+        let matrix = |rows: usize, columns: usize, values| memory::in_shape(ndarray::Dim([rows, columns]), values);
         Ok(Sums {
-            largest: (0..ci).map(|i| channel(i).fold(0.0, |max: f64, row| max.max(row.largest))).collect(),
-            squares: (0..ci).map(|i| channel(i).map(|row| row.squares).sum()).collect(),
+            largest: (0..ci).map(|i| x.largest[i..].iter().step_by(ci).copied().fold(0.0, f64::max)).collect(),
+            squares: (0..ci).map(|i| x.squares[i..].iter().step_by(ci).sum()).collect(),
             x: match boxes.is_whole(problem) {
-                true => memory::in_shape(ndarray::Dim([batch, ci]), x.iter().map(|row| row.sum).collect()),
+                true => matrix(batch, ci, x.sums),
                 false => boxes.sums_of_input(operands)?,
             },
             w: match boxes.is_whole(problem) {
-                true => memory::in_shape(ndarray::Dim([ci, co]), w.iter().map(|row| row.sum).collect()),
+                true => matrix(ci, co, w.sums),
                 false => boxes.sums_of_kernel(operands)?,
             },
-            w_squares: memory::in_shape(ndarray::Dim([ci, co]), w.iter().map(|row| row.squares).collect()),
+            w_squares: matrix(ci, co, w.squares),
+            w_largest: matrix(ci, co, w.largest),
         })
     }
 
     /// By how much a channel's energy is below what its taps and the input have apart: the largest
     /// Σ_i ‖w[i,c]‖²·‖x[i]‖² / E[c], with ‖x[i]‖² given. Rounding errors of amplitudes grow by the square root of it. A channel
     /// whose taps are 0 is exact.
-    pub fn cancelled(&self, of_inputs: &Array1<f64>, energies: &[f64]) -> f64 {
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where a value for each channel does not fit.
+    pub fn cancelled(&self, of_inputs: &Array1<f64>, energies: &[f64]) -> Result<f64, Error> {
         let of_channel = |(&energy, &apart): (&f64, &f64)| if apart > 0.0 { apart / energy.max(0.0) } else { 0.0 };
-        let mut apart = Array2::zeros((1, energies.len()));
-        add_by_groups(1.0, of_inputs.view().insert_axis(Axis(0)), &self.w_squares, &mut apart);
-        energies.iter().zip(&apart).map(of_channel).fold(0.0, f64::max)
+        let apart = by_groups(1.0, of_inputs.view().insert_axis(Axis(0)), &self.w_squares, energies.len())?;
+        Ok(energies.iter().zip(&apart).map(of_channel).fold(0.0, f64::max))
     }
 
     /// Whether every sum is finite; then every element is.
@@ -92,11 +96,9 @@ impl CentredMeans {
         let mean_x = centre(&sums.x, &mut centred);
         let p = operands.problem.positions() as f64;
         let channels = operands.problem.out_channels();
-        let mut mean = matrix("means", 1, channels, 0.0)?;
-        add_by_groups(1.0 / p, mean_x.view().insert_axis(Axis(0)), &sums.w, &mut mean);
+        let mean = by_groups(1.0 / p, mean_x.view().insert_axis(Axis(0)), &sums.w, channels)?;
         let mut mean = mean.remove_axis(Axis(0));
-        let mut deviation = matrix("means", centred.nrows(), channels, 0.0)?;
-        add_by_groups(1.0 / p, centred.view(), &sums.w, &mut deviation);
+        let deviation = by_groups(1.0 / p, centred.view(), &sums.w, channels)?;
         if !sums.all_finite() {
             let samples = sample_means(operands, sums)?;
             for (mean, samples) in mean.iter_mut().zip(samples.axis_iter(Axis(1))) {
@@ -112,8 +114,7 @@ impl CentredMeans {
 /// m[b,c] as it stands, (B, Cout), non-finite where the definition is.
 pub(super) fn sample_means<T: Element>(operands: &Operands<'_, T>, sums: &Sums) -> Result<Array2<f64>, Error> {
     let problem = operands.problem;
-    let mut means = matrix("means", problem.batch(), problem.out_channels(), 0.0)?;
-    add_by_groups(1.0 / problem.positions() as f64, sums.x.view(), &sums.w, &mut means);
+    let mut means = by_groups(1.0 / problem.positions() as f64, sums.x.view(), &sums.w, problem.out_channels())?;
     if !sums.all_finite() {
         nonfinite::correct(operands, &mut means)?;
     }
@@ -124,20 +125,27 @@ pub(super) fn sample_means<T: Element>(operands: &Operands<'_, T>, sums: &Sums) 
 pub(super) fn workspace_bytes(problem: &Problem) -> u64 {
     let [batch, ci, co] = [problem.batch(), problem.in_channels(), problem.group_out_channels()].map(|n| n as u64);
     let boxes = ci.saturating_mul(Boxes::most(problem) as u64).saturating_mul(2 * batch + co);
-    let rows = ci.saturating_mul(batch + co).saturating_mul((size_of::<RowSums>() + 2 * size_of::<f64>()) as u64);
+    let rows = ci.saturating_mul(batch + co).saturating_mul((size_of::<RowSums>() + size_of::<f64>()) as u64);
     let outputs = batch.saturating_mul(problem.out_channels() as u64);
     boxes.saturating_add(outputs).saturating_mul(size_of::<f64>() as u64).saturating_add(rows)
 }
 
-/// products += factor·x·w, group by group: (.., Cout) of x (.., Cin·boxes) and w (Cin·boxes, Cout / groups).
-fn add_by_groups(factor: f64, x: ArrayView2<'_, f64>, w: &Array2<f64>, products: &mut Array2<f64>) {
-    let groups = products.ncols() / w.ncols();
-    let rows = w.nrows() / groups;
-    for (group, mut products) in products.axis_chunks_iter_mut(Axis(1), w.ncols()).enumerate() {
-        let of_group = group * rows..(group + 1) * rows;
-        let (x, w) = (x.slice(s![.., of_group.clone()]), w.slice(s![of_group, ..]));
-        general_mat_mul(factor, &x, &w, 1.0, &mut products);
-    }
+/// factor·x·w, group by group: (.., Cout) of x (.., Cin·boxes) and w (Cin·boxes, Cout / groups). So few rows of x are not worth
+/// copying w into a library's blocks.
+fn by_groups(factor: f64, x: ArrayView2<'_, f64>, w: &Array2<f64>, channels: usize) -> Result<Array2<f64>, Error> {
+    let mut products = matrix("means", x.nrows(), channels, 0.0)?;
+    let (of_group, rows) = (w.ncols(), w.nrows() * w.ncols() / channels.max(1));
+    let (Some(w), Some(places)) = (w.as_slice(), products.as_slice_mut()) else { unreachable!("in C order") };
+    pulp::Arch::new().dispatch(|| {
+        for (row, w) in w.chunks_exact(of_group.max(1)).enumerate() {
+            let first = row / rows * of_group;
+            for (x, places) in x.column(row).iter().zip(places.chunks_exact_mut(channels)) {
+                places[first..][..of_group].iter_mut().zip(w).for_each(|(place, w)| *place += x * w);
+            }
+        }
+        places.iter_mut().for_each(|place| *place *= factor);
+    });
+    Ok(products)
 }
 
 /// Writes `x` less its mean row into `centred`, and returns that mean. The first row is taken off before
@@ -162,31 +170,51 @@ pub(super) struct RowSums {
     largest: f64,
 }
 
-/// Of each run of `len` values.
-fn rows_summed<T: Element>(values: &[T], len: usize) -> Result<Vec<RowSums>, Error> {
-    let mut rows = memory::try_filled("sums", values.len() / len, RowSums::default())?;
-    let arch = pulp::Arch::new();
-    let at_once = (RUN / len).max(1);
-    rows.par_chunks_mut(at_once)
-        .zip(values.par_chunks(at_once * len))
-        .for_each(|(rows, values)| arch.dispatch(Rows { rows, values, len }));
-    Ok(rows)
+/// What is known of many rows, one array for each: kernels have rows by the hundred thousand, which nobody should copy
+/// again.
+struct Rows {
+    sums: Vec<f64>,
+    squares: Vec<f64>,
+    largest: Vec<f64>,
+}
+
+impl Rows {
+    /// Of each run of `len` values.
+    fn summed<T: Element>(values: &[T], len: usize) -> Result<Rows, Error> {
+        // Zeros that no thread has touched yet: those that sum do.
+        let zeros = || memory::try_zeroed("sums", values.len() / len);
+        let mut rows = Rows { sums: zeros()?, squares: zeros()?, largest: zeros()? };
+        let arch = pulp::Arch::new();
+        let at_once = (RUN / len).max(1);
+        let Rows { sums, squares, largest } = &mut rows;
+        let pieces = sums.par_chunks_mut(at_once).zip(squares.par_chunks_mut(at_once));
+        pieces.zip(largest.par_chunks_mut(at_once)).zip(values.par_chunks(at_once * len)).for_each(
+            |(((sums, squares), largest), values)| {
+                arch.dispatch(SomeRows { sums, squares, largest, values, len });
+            },
+        );
+        Ok(rows)
+    }
 }
 
 /// Rows to be summed with the processor's own vectors.
-struct Rows<'a, T> {
-    rows: &'a mut [RowSums],
+struct SomeRows<'a, T> {
+    sums: &'a mut [f64],
+    squares: &'a mut [f64],
+    largest: &'a mut [f64],
     values: &'a [T],
     len: usize,
 }
 
-impl<T: Element> WithSimd for Rows<'_, T> {
+impl<T: Element> WithSimd for SomeRows<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        for (row, values) in self.rows.iter_mut().zip(self.values.chunks_exact(self.len)) {
-            *row = sum(values);
+        let places = self.sums.iter_mut().zip(self.squares).zip(self.largest);
+        for (((row, squares), largest), values) in places.zip(self.values.chunks_exact(self.len)) {
+            let found = sum(values);
+            (*row, *squares, *largest) = (found.sum, found.squares, found.largest);
         }
     }
 }
@@ -195,6 +223,10 @@ impl<T: Element> WithSimd for Rows<'_, T> {
 /// magnitude beside it.
 #[inline(always)]
 pub(super) fn sum<T: Element>(values: &[T]) -> RowSums {
+    // Most rows are one run, such as the taps of a pair of channels: those need no counter.
+    if values.len() <= RUN {
+        return sum_of_run(values);
+    }
     let (mut partial, mut total) = ([0.0; usize::BITS as usize], RowSums::default());
     // Runs are added like bits to a counter: a carry joins two sums over equally many.
     for (run, values) in values.chunks(RUN).enumerate() {
@@ -223,33 +255,55 @@ fn larger(largest: f64, value: f64) -> f64 {
     if counts { magnitude } else { largest }
 }
 
+/// 16 accumulators, added as a tree at the end.
 #[inline(always)]
 fn sum_of_run<T: Element>(values: &[T]) -> RowSums {
     const LANES: usize = 16;
     let (whole, rest) = values.as_chunks::<LANES>();
     let (mut sums, mut squares, mut largest) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-    for values in whole {
+    let mut add = |values: [f64; LANES]| {
         for lane in 0..LANES {
-            let value = values[lane].to_f64();
-            sums[lane] += value;
-            squares[lane] += value * value;
-            largest[lane] = larger(largest[lane], value);
+            sums[lane] += values[lane];
+            squares[lane] += values[lane] * values[lane];
+            largest[lane] = larger(largest[lane], values[lane]);
+        }
+    };
+    whole.iter().for_each(|values| add(values.map(|value| value.to_f64())));
+    let mut alone = RowSums::default();
+    match values.last_chunk::<LANES>() {
+        // The rest with what is before it, which counts as 0 now: value by value, it would take most of the time of rows of a
+        // few dozen.
+        Some(last) => {
+            let mut masked = [0.0; LANES];
+            for lane in 0..LANES {
+                let value = last[lane].to_f64();
+                masked[lane] = if lane < LANES - rest.len() { 0.0 } else { value };
+            }
+            add(masked);
+        }
+        None => {
+            for value in rest {
+                let value = value.to_f64();
+                alone.sum += value;
+                alone.squares += value * value;
+                alone.largest = larger(alone.largest, value);
+            }
         }
     }
-    let mut total = RowSums::default();
-    for value in rest {
-        let value = value.to_f64();
-        total.sum += value;
-        total.squares += value * value;
-        total.largest = larger(total.largest, value);
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            sums[lane] += sums[lane + half];
+            squares[lane] += squares[lane + half];
+            largest[lane] = larger(largest[lane], largest[lane + half]);
+        }
+        half /= 2;
     }
-    let (mut sum, mut of_squares) = (0.0, 0.0);
-    for lane in 0..LANES {
-        sum += sums[lane];
-        of_squares += squares[lane];
-        total.largest = total.largest.max(largest[lane]);
+    RowSums {
+        sum: sums[0] + alone.sum,
+        squares: squares[0] + alone.squares,
+        largest: larger(largest[0], alone.largest),
     }
-    RowSums { sum: sum + total.sum, squares: of_squares + total.squares, largest: total.largest }
 }
 
 /// m[b,c] of a block, for the variance.

@@ -143,6 +143,9 @@ pub(super) fn zero<S: Simd, R: Real>(simd: S) -> Complex<R::Vector<S>> {
     [R::splat(simd, R::default()); 2]
 }
 
+/// Lanes of the widest vector there is: 64 bytes of `f32`.
+pub(super) const MOST_LANES: usize = 16;
+
 /// The widths there are.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Width {

@@ -11,7 +11,7 @@
 //! 3. `energy`: the quadratic form, point by point.
 //!
 //! With many channels over few positions the other order is less work: instead of 2 and 3, `product` makes Σ|X·W|² with taps
-//! transformed at all N points, a line at a time. [`Order`](cut::Order) is chosen by the count of operations.
+//! transformed at all N points, some lines at a time. [`Order`](cut::Order) is chosen by the count of operations.
 //!
 //! The mean is the frequency 0 and is left out before anything is squared. In the precision of `R` but for the last sums:
 //! `f32`, or `f64` for `f64` tensors and for strict precision. A channel whose energy is far below what its taps and the
@@ -45,7 +45,7 @@ use cut::Held;
 pub(super) use cut::{Cut, Order};
 use geometry::saturating;
 use gram::{Kernels, Tile};
-use taps::{Taps, power_of_two};
+use taps::{Phases, Taps, power_of_two};
 use transform::{Destination, Spectra, Transforms};
 
 /// Bytes beside the tensors that a run with so many threads takes, of `budget` at most.
@@ -87,15 +87,16 @@ pub(super) fn sum_of_squares<T: Element, R: Real>(
     let problem = operands.problem;
     let cut = Cut::of::<R>(problem, budget).map_err(|needed| too_little(needed, budget))?;
     let mut stages = Stages::default();
-    let lines = saturating(&[cut.lines(), cut.padded_outputs()]);
-    let mut lines = memory::try_filled("energies of lines", lines, 0.0)?;
+    let energies = saturating(&[cut.tasks(), cut.of_task_len()]);
+    let mut energies = memory::try_filled("energies of lines", energies, 0.0)?;
     let scales: Vec<f64> = sums.largest.iter().map(|&largest| power_of_two::<R>(largest)).collect();
     let bytes = |values: usize| values as u64 * size_of::<R>() as u64;
     let flops = |operations: f64| (2.0 * cut.lanes as f64 * operations) as u64;
     let of_kernel = problem.kernel_elements() as u64;
     let work = Work { bytes: of_kernel * T::DTYPE.bytes() as u64 + bytes(cut.taps()), flops: of_kernel };
-    let taps = stages.time("taps", work, || Taps::<R>::of(operands, &cut, &scales))?;
-    let run = Run { problem, cut: &cut, steps: Steps::new(watch, cut.steps()), taps };
+    let taps = stages.time("taps", work, || Taps::<R>::of(operands, sums, &cut, &scales))?;
+    let phases = Phases::of(&cut.geometry, cut.points())?;
+    let run = Run { problem, cut: &cut, steps: Steps::new(watch, cut.steps()), taps, phases };
 
     let [while_held, after] = cut.product_operations();
     let tiles = if cut.order == Order::Gram { gram::tiles(cut.blocks)? } else { Vec::new() };
@@ -123,7 +124,7 @@ pub(super) fn sum_of_squares<T: Element, R: Real>(
                     run.add_grams(&tiles, kernels, spectra, &held, buffers)
                 })?,
                 None => stages.time("product", Work { bytes: bytes(len + cut.taps()), flops }, || {
-                    run.add_products(spectra, &held, &mut lines)
+                    run.add_products(spectra, &held, &mut energies)
                 })?,
             }
         }
@@ -131,18 +132,17 @@ pub(super) fn sum_of_squares<T: Element, R: Real>(
     let grid = match cut.order {
         Order::Gram => {
             let work = Work { bytes: bytes(cut.grams() + cut.taps()), flops: flops(after) };
-            stages.time("energy", work, || run.energies(&tiles, gram.as_slice(), &mut lines))?;
+            stages.time("energy", work, || run.energies(&tiles, gram.as_slice(), &mut energies))?;
             cut.geometry.grid()
         }
         Order::Product => 1,
     };
-    let padded = cut.padded_outputs();
     let factor = 1.0 / (cut.geometry.transformed() as f64 * grid as f64);
-    let sum = |c: usize| lines[c..].iter().step_by(padded).sum::<f64>() * factor;
+    let sum = |c: usize| cut.of_channel(&energies, c).sum::<f64>() * factor;
     let squares: Vec<f64> = run.taps.scales.iter().enumerate().map(|(c, t)| sum(c) / t / t).collect();
     // The means are left out before anything is squared.
     let of_means = sums.x.map(|x| x * x).sum_axis(ndarray::Axis(0)) / problem.positions() as f64;
-    let cancelled = sums.cancelled(&(&sums.squares - of_means), &squares);
+    let cancelled = sums.cancelled(&(&sums.squares - of_means), &squares)?;
     let condition = if cut.order == Order::Gram { cancelled } else { cancelled.sqrt() };
     Ok(Energies { squares, condition, stages })
 }
@@ -153,6 +153,7 @@ struct Run<'a, R> {
     cut: &'a Cut,
     steps: Steps<'a>,
     taps: Taps<R>,
+    phases: Phases<R>,
 }
 
 impl<R: Real> Run<'_, R> {
@@ -234,47 +235,61 @@ impl<R: Real> Run<'_, R> {
         Ok(())
     }
 
-    /// Σ_g Σ_ij W·Ĝ·conj W for each line of the grid and output channel: a line a task.
-    fn energies(&self, tiles: &[Tile], gram: &[R], lines: &mut [f64]) -> Result<(), Error> {
-        let Run { problem, cut, taps, .. } = self;
+    /// Σ_g Σ_ij W·Ĝ·conj W for each line of the grid and output channel.
+    fn energies(&self, tiles: &[Tile], gram: &[R], energies: &mut [f64]) -> Result<(), Error> {
+        let Run { problem, cut, phases, .. } = self;
         let middle = cut.geometry.middle.grid();
-        cut.energies().each(
-            lines.par_chunks_exact_mut(cut.padded_outputs()).enumerate(),
-            |(line, energies), scratch| {
+        let tasks = energies.par_chunks_exact_mut(cut.of_task_len()).enumerate();
+        cut.energies().each(tasks, |(task, energies), scratch| {
+            let (lines, vectors) = cut.task(task);
+            for (line, energies) in lines.zip(energies.chunks_exact_mut(cut.vectors_at_once * cut.lanes)) {
                 cut.width.run(energy::GridLine {
                     geometry: &cut.geometry,
+                    phases,
                     at: [line / middle, line % middle],
-                    taps: taps.values.as_slice(),
+                    taps: self.taps_of(vectors.clone()),
                     in_channels: problem.in_channels(),
                     tiles,
                     gram,
                     scratch,
                     energies,
                 });
-                self.steps.done()
-            },
-        )
-    }
-
-    /// Adds Σ_f Σ_b |X·W|² of what is held for each line of frequencies and output channel: a line a task.
-    fn add_products(&self, spectra: &[R], held: &Held, lines: &mut [f64]) -> Result<(), Error> {
-        let Run { problem, cut, taps, .. } = self;
-        let middle = cut.geometry.middle.n;
-        let of_planes: Range<usize> = held.planes.start * middle..held.planes.end * middle;
-        let lines = lines.par_chunks_exact_mut(cut.padded_outputs()).enumerate();
-        let lines = lines.skip(of_planes.start).take(of_planes.len());
-        cut.energies().each(lines, |(line, energies), scratch| {
-            cut.width.run(product::FrequencyLine {
-                geometry: &cut.geometry,
-                at: [line / middle, line % middle],
-                taps: taps.values.as_slice(),
-                in_channels: problem.in_channels(),
-                spectra,
-                held,
-                scratch,
-                energies,
-            });
+            }
             self.steps.done()
         })
+    }
+
+    /// Adds Σ_f Σ_b |X·W|² of what is held for each line of frequencies and output channel.
+    fn add_products(&self, spectra: &[R], held: &Held, energies: &mut [f64]) -> Result<(), Error> {
+        let Run { problem, cut, phases, .. } = self;
+        let middle = cut.geometry.middle.n;
+        let of_planes: Range<usize> = held.planes.start * middle..held.planes.end * middle;
+        let width = cut.vectors_at_once * cut.lanes;
+        let tasks = energies.par_chunks_exact_mut(cut.of_task_len()).enumerate();
+        cut.energies().each(tasks, |(task, energies), scratch| {
+            let (of_task, vectors) = cut.task(task);
+            let lines = of_task.start.max(of_planes.start)..of_task.end.min(of_planes.end);
+            if !lines.is_empty() {
+                let energies = &mut energies[(lines.start - of_task.start) * width..][..lines.len() * width];
+                cut.width.run(product::FrequencyLines {
+                    geometry: &cut.geometry,
+                    phases,
+                    lines,
+                    taps: self.taps_of(vectors),
+                    in_channels: problem.in_channels(),
+                    spectra,
+                    held,
+                    scratch,
+                    energies,
+                });
+            }
+            self.steps.done()
+        })
+    }
+
+    /// The taps of some vectors of output channels.
+    fn taps_of(&self, vectors: Range<usize>) -> &[R] {
+        let of_vector = self.problem.in_channels() * self.problem.taps() * self.cut.lanes;
+        &self.taps.values.as_slice()[vectors.start * of_vector..vectors.end * of_vector]
     }
 }

@@ -7,9 +7,12 @@
 //! Cuts follow from the shape, the precision, the width of vectors and the budget, never from the number of threads. What the
 //! budget leaves over is for threads' scratch; where it does not hold that of all threads, fewer work.
 
+mod shares;
+
 use std::ops::Range;
 
 use super::geometry::{Axis, Geometry, saturating};
+use super::taps::{Phases, Turns};
 use super::{energy, gram, product, taps, transform};
 use crate::cpu::simd::{Real, Width};
 use crate::cpu::tasks::Workers;
@@ -71,6 +74,9 @@ pub struct Cut {
     /// Planes on the grid at once, and tiles that have them.
     pub planes: usize,
     pub tiles_at_once: usize,
+    /// Lines whose energies are summed by one task, and the vectors of output channels of which they are.
+    pub lines_at_once: usize,
+    pub vectors_at_once: usize,
     /// Threads that have scratch at most.
     pub threads: usize,
     batch: usize,
@@ -106,6 +112,8 @@ impl Cut {
             frequencies: geometry.outer.n,
             planes: gram::part_len(geometry.outer.n, PLANES),
             tiles_at_once: 1,
+            lines_at_once: 1,
+            vectors_at_once: 1,
             threads: 1,
             batch: problem.batch(),
             in_channels: problem.in_channels(),
@@ -122,6 +130,7 @@ impl Cut {
         cut.samples = gram::part_len(cut.batch, (SPECTRA_BYTES / of_sample).max(1));
         let of_tile = cut.planes_on_grid().saturating_mul(cut.size).max(1);
         cut.tiles_at_once = (PLANES_BYTES / of_tile).clamp(1, tiles);
+        (cut.lines_at_once, cut.vectors_at_once) = cut.share();
         cut
     }
 
@@ -156,6 +165,8 @@ impl Cut {
             }
             false => {
                 halved(&mut self.samples)
+                    || halved(&mut self.lines_at_once)
+                    || halved(&mut self.vectors_at_once)
                     || halved(&mut self.frequencies)
                     || halved(&mut self.tiles_at_once)
                     || halved(&mut self.planes)
@@ -187,21 +198,26 @@ impl Cut {
         let tables = saturating(&[2, transform::tables_len(&self.geometry)]);
         let values = [self.spectra(), self.taps(), tables].into_iter().chain(of_order);
         let values = values.fold(0u64, |sum, values| sum.saturating_add(values as u64));
-        let lines = self.lines().saturating_add(2);
-        let sums = saturating(&[lines, self.padded_outputs()]).saturating_add(2 * self.in_channels);
-        values.saturating_mul(self.size as u64).saturating_add((sums as u64).saturating_mul(8))
+        let of_channels = 2 * (self.padded_outputs() + self.in_channels);
+        let sums = [self.tasks(), self.of_task_len()];
+        let sums = saturating(&sums).saturating_add(of_channels).saturating_add(Phases::<f64>::len(self.points()));
+        let readers = taps::readers_bytes(&self.geometry, self.in_channels, self.padded_outputs() / self.lanes);
+        let bytes = values.saturating_mul(self.size as u64).saturating_add((sums as u64).saturating_mul(8));
+        bytes.saturating_add(readers as u64)
     }
 
     /// Bytes of one thread's scratch: that of the largest task.
     fn scratch_bytes(&self) -> u64 {
-        let tasks = [self.transforms(), self.products(), self.onto(), self.energies()];
+        let tasks = [self.readers(), self.transforms(), self.products(), self.onto(), self.energies()];
         let largest = tasks.iter().map(|workers| workers.scratch).max().unwrap_or(0);
-        let turns = match self.order {
-            Order::Gram => taps::turns_len(&self.geometry, self.geometry.inner.grid()),
-            Order::Product => taps::turns_len(&self.geometry, self.geometry.inner.n),
-        };
+        let turns = saturating(&[self.lines_at_once, Turns::<f64>::len(&self.geometry), 8]);
         // To begin at a cache line takes one more at most.
-        (largest as u64).saturating_add(turns as u64).saturating_mul(self.size as u64).saturating_add(64)
+        (largest as u64).saturating_mul(self.size as u64).saturating_add(turns as u64).saturating_add(64)
+    }
+
+    /// Who reads the taps.
+    pub fn readers(&self) -> Workers {
+        Workers { threads: self.threads, scratch: taps::reader_scratch(&self.geometry, self.lanes) }
     }
 
     /// Who transforms a block of channels of a sample.
@@ -228,11 +244,12 @@ impl Cut {
         Workers { threads: self.threads, scratch }
     }
 
-    /// Who sums the energies of a line.
+    /// Who sums the energies of lines.
     pub fn energies(&self) -> Workers {
+        let (lines, vectors) = (self.lines_at_once, self.vectors_at_once);
         let scratch = match self.order {
             Order::Gram => energy::line_scratch(&self.geometry, self.in_channels, self.lanes),
-            Order::Product => product::line_scratch(&self.geometry, self.in_channels, self.lanes),
+            Order::Product => product::lines_scratch(&self.geometry, self.samples, lines, vectors, self.lanes),
         };
         Workers { threads: self.threads, scratch }
     }
@@ -268,7 +285,7 @@ impl Cut {
         let channels = self.in_channels as f64;
         // The spectra of the taps at `frequencies` of a line.
         let taps = self.geometry.taps() as f64;
-        let of_taps = |frequencies: f64| vectors * channels * (2.0 * taps + 4.0 * inner.taps as f64 * frequencies);
+        let of_taps = |frequencies: f64| vectors * channels * (taps + 2.0 * inner.taps as f64 * frequencies);
         match self.order {
             Order::Gram => {
                 let products = n[0] * n[1] * n[2] * 4.0 * batch;
@@ -323,18 +340,12 @@ impl Cut {
         self.out_channels.next_multiple_of(self.lanes)
     }
 
-    /// Lines whose energies are summed apart: of the grid, or of frequencies.
-    pub fn lines(&self) -> usize {
-        let axes = [self.geometry.outer, self.geometry.middle];
-        saturating(&axes.map(|axis| if self.order == Order::Gram { axis.grid() } else { axis.n }))
-    }
-
     /// Tasks of a run, for progress.
     pub fn steps(&self) -> u64 {
         let (cuts, outer) = (self.batch.div_ceil(self.samples), self.geometry.outer.n);
         let energies = match self.order {
-            Order::Gram => saturating(&[cuts, self.tiles, outer]).saturating_add(self.lines()),
-            Order::Product => saturating(&[cuts, self.lines()]),
+            Order::Gram => saturating(&[cuts, self.tiles, outer]).saturating_add(self.tasks()),
+            Order::Product => saturating(&[cuts, outer.div_ceil(self.frequencies), self.tasks()]),
         };
         energies.saturating_add(saturating(&[self.batch, self.blocks, outer.div_ceil(self.frequencies)])) as u64
     }

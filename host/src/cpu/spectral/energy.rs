@@ -6,23 +6,24 @@
 //! Half of the grid is enough: its points count twice, but for those whose inner coordinate is 0. So is half of Ĝ: blocks
 //! above the diagonal count twice.
 //!
-//! Lanes are output channels. A task is a line of the grid along the inner axis: it makes W for one vector of channels at
-//! a time and sums in `f64` between points. Tasks' sums are added in order.
+//! Lanes are output channels. A task is a line of the grid along the inner axis and some vectors of channels: it makes W for one
+//! of them at a time and sums in `f64` between points. Tasks' sums are added in order.
 //! Cost: 4·Cin²·Cout·|g| multiplications and additions, and W.
 
 use pulp::{Simd, WithSimd};
 
 use super::geometry::{Geometry, saturating};
 use super::gram::Tile;
-use super::taps::Turns;
+use super::taps::Phases;
 use crate::cpu::simd::{Complex, Real, complex_mut, zero};
 
-/// One line of the grid.
+/// One line of the grid, for some vectors of output channels.
 pub struct GridLine<'a, R> {
     pub geometry: &'a Geometry,
+    pub phases: &'a Phases<R>,
     /// Outer and middle coordinates of the line.
     pub at: [usize; 2],
-    /// v: [vector of c][i][tap], vectors.
+    /// [vector of c][i][tap], vectors: those of the task's channels.
     pub taps: &'a [R],
     pub in_channels: usize,
     pub tiles: &'a [Tile],
@@ -33,10 +34,9 @@ pub struct GridLine<'a, R> {
     pub energies: &'a mut [f64],
 }
 
-/// Values of scratch that a [`GridLine`] needs: W of one vector of channels, a point's sums, and a tap's line.
+/// Values of scratch that a [`GridLine`] needs: W of one vector of channels at a point, and what it is made of.
 pub fn line_scratch(geometry: &Geometry, in_channels: usize, lanes: usize) -> usize {
-    let inner = geometry.inner.taps;
-    saturating(&[saturating(&[inner, in_channels.next_multiple_of(lanes) + 1]), 2, lanes])
+    saturating(&[(geometry.inner.taps + 1), in_channels.next_multiple_of(lanes), 2, lanes])
 }
 
 /// Rows of Ĝ at once at most.
@@ -48,19 +48,22 @@ impl<R: Real> WithSimd for GridLine<'_, R> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let lanes = R::lanes::<S>();
-        let inner = self.geometry.inner;
+        let (middle, inner) = (self.geometry.middle.grid(), self.geometry.inner.taps);
         let padded = self.in_channels.next_multiple_of(lanes);
-        let (spectrum, folded) = complex_mut::<S, R>(self.scratch).split_at_mut(inner.taps * padded);
+        let (spectrum, folded) = complex_mut::<S, R>(self.scratch).split_at_mut(padded);
+        let folded = &mut folded[..self.in_channels * inner];
+        // The quadratic form reads whole blocks.
         spectrum.fill(zero::<S, R>(simd));
+        let turns = self.phases.line(self.at);
+        let mut parts = vec![R::default(); inner];
+        let block = self.in_channels * self.geometry.taps();
         let taps = R::vectors::<S>(self.taps);
-        let [outer, middle] = [self.geometry.outer, self.geometry.middle].map(|axis| axis.grid());
-        let turns = Turns::<R>::of(self.geometry, self.at, [outer, middle, inner.grid()], inner.taps);
-        let block = taps.len() / (self.energies.len() / lanes);
         for (taps, energies) in taps.chunks_exact(block).zip(self.energies.chunks_exact_mut(lanes)) {
-            turns.transform::<S>(simd, taps, padded, folded, spectrum);
+            turns.fold::<S>(simd, taps, folded);
             energies.fill(0.0);
-            for g in 0..inner.taps {
-                let point = (self.at[0] * middle + self.at[1]) * inner.taps + g;
+            for g in 0..inner {
+                self.phases.spectrum::<S>(simd, g, folded, &mut parts, &mut spectrum[..self.in_channels]);
+                let point = (self.at[0] * middle + self.at[1]) * inner + g;
                 let gram = Point {
                     values: self.gram,
                     half_grid: self.geometry.half_grid(),
@@ -68,7 +71,7 @@ impl<R: Real> WithSimd for GridLine<'_, R> {
                     tiles: self.tiles,
                     in_channels: self.in_channels,
                 };
-                let sum = gram.quadratic_form::<S>(simd, &spectrum[g * padded..][..padded]);
+                let sum = gram.quadratic_form::<S>(simd, spectrum);
                 let weight = if g == 0 { 1.0 } else { 2.0 };
                 let sum: &[R] = bytemuck::cast_slice(std::slice::from_ref(&sum));
                 for (energy, value) in energies.iter_mut().zip(sum) {

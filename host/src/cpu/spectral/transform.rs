@@ -15,7 +15,7 @@ use super::cut::Held;
 use super::dft::{Dft, Lengths};
 use super::geometry::{Axis, Geometry, saturating};
 
-use crate::cpu::simd::{Complex, Real, complex_mut, zero};
+use crate::cpu::simd::{Complex, MOST_LANES, Real, complex_mut, zero};
 use crate::element::Element;
 
 /// The transforms of the three axes.
@@ -327,6 +327,3 @@ fn remove_mean<S: Simd, R: Real>(simd: S, geometry: &Geometry, spectra: &mut [Co
         }
     }
 }
-
-/// Lanes of the widest vector there is: 64 bytes of `f32`.
-const MOST_LANES: usize = 16;
