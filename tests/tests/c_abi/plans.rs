@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use convt_bn_gap::{
-    Device, Inputs, KernelShape, Mode, Momentum, Plan, PlanOptions, Problem, RunningStatistics, Shape5,
+    DType, Device, Inputs, KernelShape, Mode, Momentum, Plan, PlanOptions, Problem, RunningStatistics, Shape5,
 };
 use ndarray::{Array1, Array5};
 
@@ -121,14 +121,18 @@ fn plans_on_the_cpu_from_c() {
         _ => panic!("not one line a call: {line:?}"),
     });
 
-    let cumulative = Momentum::Cumulative { num_batches_tracked: 0 };
-    for (name, momentum) in [
-        ("f32", Momentum::default()),
-        ("reference", Momentum::default()),
-        ("cumulative", cumulative),
-        ("f16", Momentum::default()),
-        ("bf16", Momentum::default()),
-        ("f64", Momentum::default()),
+    let (usual, cumulative) = (Momentum::default(), Momentum::Cumulative { num_batches_tracked: 0 });
+    // The output's own rounding: half the distance of two neighbours.
+    for (name, momentum, output) in [
+        ("f32", usual, DType::F32),
+        ("reference", usual, DType::F32),
+        ("cumulative", cumulative, DType::F32),
+        ("f16", usual, DType::F32),
+        ("f16 as input", usual, DType::F16),
+        ("bf16", usual, DType::F32),
+        ("bf16 as input", usual, DType::BF16),
+        ("f64", usual, DType::F32),
+        ("f64 as input", usual, DType::F64),
     ] {
         for call in ["create", "bytes", "run", "run"] {
             assert_eq!(lines.next(), Some((name, 0, "")), "{call}");
@@ -139,8 +143,10 @@ fn plans_on_the_cpu_from_c() {
             assert_eq!(line, format!("{name} {tensor}"));
             let numbers: Vec<f64> = numbers.split_whitespace().map(|n| n.parse().expect("a number")).collect();
             assert_eq!(numbers.len(), expected[tensor].len());
+            let rounding = if tensor == "output" { output.unit_roundoff() } else { 0.0 };
             for (found, expected) in numbers.iter().zip(&expected[tensor]) {
-                assert!((found - expected).abs() <= 2e-6 * expected.abs().max(0.1), "{line}: {found} {expected}");
+                let bound = 2e-6 * expected.abs().max(0.1) + rounding * expected.abs();
+                assert!((found - expected).abs() <= bound, "{line}: {found} {expected}");
             }
         }
         assert_eq!(lines.next(), Some((name, BAD_INPUT, "output is a null pointer; it must be given")));
