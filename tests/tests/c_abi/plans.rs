@@ -19,7 +19,7 @@ const REFUSED: [(&str, &str); 40] = [
     ("output_dtype", "output_dtype is 2; it must be 0 (the input's) or 1 (f32)"),
     ("device", "device is 3; it must be 0 (CUDA), 1 (CPU) or 2 (reference)"),
     ("algorithm", "algorithm is 4; it must be"),
-    ("spectral", "algorithm = spectral with padding = 1,0,1 is not supported on the cpu device"),
+    ("spectral", "algorithm = spectral is not possible for this problem: it does not take padding = 1,0,1"),
     ("strict", "strict is 2; it must be 0 or 1"),
     ("eval", "eval is 2; it must be 0 or 1"),
     ("no batch", "input's batch size is 0; it must be at least 1"),
