@@ -212,8 +212,9 @@ fn sums_of_squares<T: Element>(
 ) -> Result<Array1<f64>, Error> {
     if T::DTYPE == DType::F32 && way.precision == Precision::Default {
         let (squares, condition) = in_precision::<T, f32>(operands, means, sums, way, watch, stages)?;
-        // NaN compares as false, and stays NaN in f64.
-        if !(condition > WORST_CONDITION && sums.all_finite()) {
+        // What is past `f32` on the way is not past f64. NaN that was given stays NaN there.
+        let lost = condition > WORST_CONDITION || squares.iter().any(|square| !square.is_finite());
+        if !(lost && sums.all_finite()) {
             return Ok(squares);
         }
     }
