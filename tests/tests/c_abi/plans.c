@@ -157,9 +157,15 @@ static void refusals(void) {
     REFUSED("output_dtype", chosen.output_dtype = 2);
     REFUSED("device", chosen.device = 3);
     REFUSED("algorithm", chosen.algorithm = 4);
+    REFUSED("device_ordinal", (chosen.device = CONVT_BN_GAP_DEVICE_CUDA, chosen.device_ordinal = -2));
     REFUSED("spectral", chosen.algorithm = CONVT_BN_GAP_ALGORITHM_SPECTRAL);
+    REFUSED("little workspace", (memset(chosen.padding, 0, sizeof chosen.padding), chosen.workspace_budget = 100,
+            chosen.algorithm = CONVT_BN_GAP_ALGORITHM_SPECTRAL));
+    REFUSED("direct", (chosen.device = CONVT_BN_GAP_DEVICE_REFERENCE, chosen.algorithm = CONVT_BN_GAP_ALGORITHM_DIRECT));
     REFUSED("strict", chosen.strict = 2);
     REFUSED("eval", chosen.eval = 2);
+    REFUSED("running_statistics", chosen.running_statistics = 2);
+    REFUSED("cumulative_momentum", chosen.cumulative_momentum = 2);
     REFUSED("no batch", sizes.batch_size = 0);
     REFUSED("no width", sizes.width = 0);
     REFUSED("no taps", sizes.kernel_d = 0);
@@ -179,8 +185,10 @@ static void refusals(void) {
     REFUSED("scale", chosen.scale_factor = NAN);
     REFUSED("too large", sizes.batch_size = (size_t)-1 / 64);
     REFUSED("no memory", sizes.batch_size = (size_t)1 << 50);
-    REFUSED("one value", (convt_bn_gap_options_init(&chosen), chosen.device = 1, sizes.batch_size = sizes.depth = sizes.height =
-            sizes.width = sizes.kernel_d = sizes.kernel_w = 1));
+    for (uint32_t eval = 0; eval < 2; eval++) {
+        REFUSED(eval ? "one value in eval" : "one value", (convt_bn_gap_options_init(&chosen), chosen.device = 1, chosen.eval = eval,
+                sizes.batch_size = sizes.depth = sizes.height = sizes.width = sizes.kernel_d = sizes.kernel_w = 1));
+    }
     report("null shape", convt_bn_gap_plan_create(NULL, &chosen, &plan));
     report("null options", convt_bn_gap_plan_create(&sizes, NULL, &plan));
     report("null plan", convt_bn_gap_plan_create(&sizes, &chosen, NULL));
@@ -190,6 +198,7 @@ static void refusals(void) {
     convt_bn_gap_plan_create(&sizes, &chosen, &plan);
     RUN_REFUSED("no input", of.input = NULL);
     RUN_REFUSED("no kernel", of.kernel = NULL);
+    report("no bytes", convt_bn_gap_plan_workspace_bytes(plan, NULL));
     RUN_REFUSED("no running_var", of.running_var = NULL);
     RUN_REFUSED("tensors' version", of.version = 0);
     RUN_REFUSED("misaligned", of.input = (const char *)x + 1);
@@ -198,6 +207,7 @@ static void refusals(void) {
     chosen.running_statistics = 0;
     convt_bn_gap_plan_create(&sizes, &chosen, &plan);
     RUN_REFUSED("unexpected", var[3] = 0.25f);
+    RUN_REFUSED("unpaired", of.running_mean = NULL);
     convt_bn_gap_plan_destroy(plan);
     report("f16, no batch", convt_bn_gap_f16(x16[0], w16[0], NULL, NULL, NULL, out16, 1.0, 0, 3, 4, 2, 2, 2, 1, 1, 1));
     report("bf16, no batch", convt_bn_gap_bf16(x16[1], w16[1], NULL, NULL, NULL, out16, 1.0, 0, 3, 4, 2, 2, 2, 1, 1, 1));
