@@ -252,7 +252,8 @@ mod plans {
     use std::thread::{self, ThreadId};
 
     use super::{CONVT_BN_GAP_BAD_INPUT, Call, Failure};
-    use crate::cuda::{CudaDevice, CudaPlan, DeviceTensors, RawStream, check_addresses};
+    use crate::addresses::DeviceTensors;
+    use crate::cuda::{CudaDevice, CudaPlan, RawStream};
     use crate::plan::PlanOptions;
     use crate::{DType, Error, KernelShape, Problem, Shape5, Storage, bf16, f16};
 
@@ -311,7 +312,6 @@ mod plans {
                 output: self.output,
                 ..DeviceTensors::default()
             };
-            check_addresses(&problem, &tensors).map_err(Error::from)?;
             match self.dtype {
                 // SAFETY: the caller's promise.
                 DType::F32 => unsafe { self.launch::<f32>(problem, &tensors) },
@@ -327,6 +327,7 @@ mod plans {
         /// # Safety
         /// As [`Self::run`]; the tensors are of `T`.
         unsafe fn launch<T: Planned>(&self, problem: Problem, tensors: &DeviceTensors) -> Result<(), Failure> {
+            tensors.check::<T>(&problem).map_err(Error::from)?;
             let ordinal = CudaDevice::current_ordinal().map_err(Error::from)?;
             let raw = RawStream::from_handle(self.stream);
             let stream = (self.stream, (self.stream == PER_THREAD).then(|| thread::current().id()));

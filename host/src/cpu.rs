@@ -65,8 +65,8 @@ pub const WORKSPACE_BUDGET: u64 = 4 << 30;
 /// Progress counts blocks of the sums of squares; where they are not needed there is none.
 ///
 /// # Errors
-/// [`Error::Input`], [`Error::Memory`], [`Error::Cancelled`], [`Error::Unsupported`] for a way that is none for the problem, and
-/// [`Error::Ineligible`] for a budget that is too small.
+/// [`Error::Input`], [`Error::Memory`], [`Error::Cancelled`], [`Error::Unsupported`] for a stride past what can be listed, and
+/// [`Error::Ineligible`] for a way that is none for the problem, or whose budget is too small.
 pub fn run<T: Element>(
     problem: &Problem,
     inputs: &Inputs<'_, T>,
@@ -76,7 +76,7 @@ pub fn run<T: Element>(
     inputs.check(problem)?;
     check_phases(problem)?;
     if way.algorithm == Algorithm::Spectral {
-        spectral_eligible(problem)?;
+        spectral_eligible(problem).map_err(Error::Ineligible)?;
     }
     let operands = Operands {
         problem,
@@ -117,23 +117,12 @@ pub(crate) fn check_phases(problem: &Problem) -> Result<(), Error> {
 /// Whether the energies of spectra are those of the convolution: where nothing is cut off, or where they are not needed.
 ///
 /// # Errors
-/// [`Error::Unsupported`] with the padding, or with the dilation or stride that make too large kernels or too many of them.
-pub(crate) fn spectral_eligible(problem: &Problem) -> Result<(), Error> {
+/// The padding, or the dilation or stride that make too large kernels or too many of them.
+pub(crate) fn spectral_eligible(problem: &Problem) -> Result<(), Ineligible> {
     if plain::is_possible(problem) || !problem.uses_batch_statistics() {
         return Ok(());
     }
-    let of = problem.convolution();
-    let (option, found) = match of.padding {
-        [0, 0, 0] if of.dilation == [1; 3] => ("stride", of.stride),
-        [0, 0, 0] => ("dilation", of.dilation),
-        padding => ("padding", padding),
-    };
-    Err(Error::Unsupported {
-        option: "algorithm",
-        found: format!("spectral with {option} = {}", found.map(|value| value.to_string()).join(",")),
-        device: "cpu".to_owned(),
-        supported: "direct and reference are",
-    })
+    Ineligible::first_option(problem).map_or(Ok(()), Err)
 }
 
 /// Bytes a run takes beside its tensors at most, with so many threads. What is done again in `f64` is counted.
@@ -223,8 +212,9 @@ fn sums_of_squares<T: Element>(
 ) -> Result<Array1<f64>, Error> {
     if T::DTYPE == DType::F32 && way.precision == Precision::Default {
         let (squares, condition) = in_precision::<T, f32>(operands, means, sums, way, watch, stages)?;
-        // NaN compares as false, and stays NaN in f64.
-        if !(condition > WORST_CONDITION && sums.all_finite()) {
+        // What is past `f32` on the way is not past f64. NaN that was given stays NaN there.
+        let lost = condition > WORST_CONDITION || squares.iter().any(|square| !square.is_finite());
+        if !(lost && sums.all_finite()) {
             return Ok(squares);
         }
     }

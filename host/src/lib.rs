@@ -31,6 +31,7 @@
 //! [`mod@reference`] is the definition that all else is compared with, by the rule in [`check`].
 //! Nothing that a caller passes panics or aborts: every refusal is an [`Error`] with the numbers in it.
 
+mod addresses;
 mod batch_norm;
 pub mod capi;
 pub mod check;

@@ -27,8 +27,16 @@ pub fn check(what: &'static str, needed: u64) -> Result<(), Error> {
     if needed < NEGLIGIBLE {
         return Ok(());
     }
-    match available() {
-        Some(available) if needed > available => Err(Error::Memory { what, needed, available: Some(available) }),
+    check_among(what, needed, available())
+}
+
+/// Whether `needed` bytes are among those available, on whatever device: all sizes are where it does not say.
+///
+/// # Errors
+/// [`Error::Memory`] with both numbers.
+pub(crate) fn check_among(what: &'static str, needed: u64, available: Option<u64>) -> Result<(), Error> {
+    match available {
+        Some(there) if needed > there => Err(Error::Memory { what, needed, available }),
         _ => Ok(()),
     }
 }

@@ -36,9 +36,11 @@ mod workspace;
 use std::marker::PhantomData;
 
 use crate::Error;
+#[cfg(feature = "cuda")]
+use crate::addresses::DeviceTensors;
 use crate::cpu::{self, Watch};
 #[cfg(feature = "cuda")]
-use crate::cuda::{CudaPlan, DeviceTensors, RawStream};
+use crate::cuda::{CudaPlan, RawStream};
 use crate::element::Storage;
 use crate::problem::{Mode, Problem};
 use crate::reference;
@@ -50,6 +52,8 @@ pub use cuda_tensor::{CudaTensor, TensorLengths};
 pub use device::{Backend, Device};
 pub use gram::GramCuts;
 pub use measure::{Measurement, StageMeasurement, median};
+#[cfg(feature = "cuda")]
+pub(crate) use recipe::WORKSPACE;
 pub use recipe::{Algorithm, AlgorithmChoice, CudaRecipe, DeviceFacts, PlanOptions, Precision, Recipe, design};
 pub use spectral::{CudaSpectral, Ineligible, WORKSPACE_BUDGET};
 pub use transform::{Transform, VolumeFft, VolumeTransform};

@@ -139,6 +139,30 @@ pub enum InputError {
         /// Whether the tensors hold them.
         given: bool,
     },
+    /// No address where one is needed.
+    #[error("{tensor} is a null pointer; it must be given")]
+    Null {
+        /// The tensor.
+        tensor: &'static str,
+    },
+    /// An address between two elements' places.
+    #[error("{tensor} is at {address:#x}; it must be at a multiple of {element}")]
+    Misaligned {
+        /// The tensor.
+        tensor: &'static str,
+        /// Where it is said to be.
+        address: u64,
+        /// Bytes of an element.
+        element: u64,
+    },
+    /// An address that is none of the device's: plain host memory above all.
+    #[error("{tensor} is at {address:#x}, which the device cannot reach; it must be in device memory")]
+    Unreachable {
+        /// The tensor.
+        tensor: &'static str,
+        /// Where it is said to be.
+        address: u64,
+    },
     /// A variance below zero.
     #[error("running_var[{index}] is {value}; a variance must be at least 0")]
     NegativeVariance {
@@ -192,19 +216,7 @@ impl<'a, T: Storage> Inputs<'a, T> {
                 return Err(InputError::Length { tensor, found, expected });
             }
         }
-        match (self.running_mean, self.running_var) {
-            (Some(_), None) => {
-                return Err(InputError::UnpairedStatistic { given: "running_mean", missing: "running_var" });
-            }
-            (None, Some(_)) => {
-                return Err(InputError::UnpairedStatistic { given: "running_var", missing: "running_mean" });
-            }
-            _ => {}
-        }
-        let given = self.running_var.is_some();
-        if given != problem.has_running_statistics() {
-            return Err(InputError::RunningStatistics { given });
-        }
+        check_running_statistics(problem, self.running_mean.is_some(), self.running_var.is_some())?;
         let variances = self.running_var.into_iter().flatten().map(|v| v.to_f64());
         match variances.enumerate().find(|&(_, value)| value < 0.0) {
             Some((index, value)) => Err(InputError::NegativeVariance { index, value }),
@@ -329,6 +341,16 @@ impl Outputs<f64> {
     /// The output rounded to `T`; statistics stay in `f64`.
     pub fn rounded<T: Storage>(self) -> Outputs<T> {
         self.map(T::from_f64)
+    }
+}
+
+/// Refuses one running statistic without the other, and both where the problem was built without, or neither where with them.
+pub(crate) fn check_running_statistics(problem: &Problem, mean: bool, var: bool) -> Result<(), InputError> {
+    match (mean, var) {
+        (true, false) => Err(InputError::UnpairedStatistic { given: "running_mean", missing: "running_var" }),
+        (false, true) => Err(InputError::UnpairedStatistic { given: "running_var", missing: "running_mean" }),
+        (given, _) if given != problem.has_running_statistics() => Err(InputError::RunningStatistics { given }),
+        _ => Ok(()),
     }
 }
 

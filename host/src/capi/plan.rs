@@ -9,8 +9,9 @@ use ndarray::{ArrayView1, ArrayView5};
 
 use super::options::{CONVT_BN_GAP_OPTIONS_VERSION, ConvtBnGapOptions, ConvtBnGapShape, refused};
 use super::{Failure, guarded};
+use crate::addresses::{DeviceTensors, check_aligned};
 use crate::plan::{Backend, Plan};
-use crate::{DType, Inputs, Mode, RunningStatistics, Storage, bf16, f16};
+use crate::{DType, Error, Inputs, Mode, RunningStatistics, Storage, bf16, f16};
 
 /// The tensors of one run, C order, in the memory of the plan's device; of the types that ConvtBnGapOptions.dtype says.
 #[repr(C)]
@@ -31,7 +32,7 @@ pub struct ConvtBnGapTensors {
     /// (out_channels), with options.running_statistics, else NULL. In training a run that succeeds moves it once, one that fails
     /// not at all.
     pub running_mean: *mut c_void,
-    /// As running_mean.
+    /// As running_mean. A variance below 0 is refused on a CPU; in a GPU's memory it is not looked at, and gives NaN.
     pub running_var: *mut c_void,
     /// One number in the host's memory, or NULL: batches in training so far. A run that moves the running statistics counts it
     /// up. With options.cumulative_momentum NULL counts as 0.
@@ -183,54 +184,48 @@ unsafe fn run<T: Storage>(
     tensors: &ConvtBnGapTensors,
     stream: *mut c_void,
 ) -> Result<(), Failure> {
+    let addresses = tensors.addresses(output);
+    addresses.check::<T>(plan.problem()).map_err(Error::from)?;
+    check_aligned("num_batches_tracked", tensors.num_batches_tracked.addr() as u64, align_of::<u64>() as u64)
+        .map_err(Error::from)?;
     if plan.recipe().backend == Backend::Cuda {
-        // SAFETY: the caller's promise.
-        return unsafe { on_gpu(plan, output, tensors, stream) };
+        // SAFETY: the caller's promise; aligned.
+        return unsafe { on_gpu(plan, &addresses, tensors.num_batches_tracked, stream) };
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; checked above.
     unsafe { on_cpu(plan, output, tensors) }
 }
 
 /// # Safety
-/// As [`convt_bn_gap_plan_run`].
+/// As [`convt_bn_gap_plan_run`]; `DeviceTensors::check` has passed the tensors, and the count is aligned.
 unsafe fn on_cpu<T: Storage>(plan: &mut Plan<T>, output: DType, tensors: &ConvtBnGapTensors) -> Result<(), Failure> {
     let problem = plan.problem().clone();
     let channels = problem.out_channels();
     let shapes = (problem.input().extents(), problem.kernel().extents());
-    aligned::<T>("input", given("input", tensors.input)?)?;
-    aligned::<T>("kernel", given("kernel", tensors.kernel)?)?;
-    match output == T::DTYPE {
-        true => aligned::<T>("output", given("output", tensors.output)?)?,
-        false => aligned::<f32>("output", given("output", tensors.output)?)?,
-    }
-    aligned::<f64>("batch_mean", tensors.batch_mean.cast())?;
-    aligned::<f64>("batch_var", tensors.batch_var.cast())?;
-    aligned::<u64>("num_batches_tracked", tensors.num_batches_tracked.cast())?;
     // SAFETY: the caller's promise of as many elements as the shapes say; not null, and aligned.
     let (input, kernel) = unsafe {
         let input = ArrayView5::from_shape_ptr(shapes.0, tensors.input.cast::<T>());
         (input, ArrayView5::from_shape_ptr(shapes.1, tensors.kernel.cast::<T>()))
     };
-    // SAFETY: the caller's promise of a number for each output channel, or null.
+    // SAFETY: the caller's promise of a number for each output channel, or null; aligned.
     let (inputs, mean, var) = unsafe {
         let inputs = Inputs {
-            conv_bias: vector::<T>("conv_bias", tensors.conv_bias, channels)?,
-            bn_weight: vector::<T::Wide>("bn_weight", tensors.bn_weight, channels)?,
-            bn_bias: vector::<T::Wide>("bn_bias", tensors.bn_bias, channels)?,
+            conv_bias: vector::<T>(tensors.conv_bias, channels),
+            bn_weight: vector::<T::Wide>(tensors.bn_weight, channels),
+            bn_bias: vector::<T::Wide>(tensors.bn_bias, channels),
             ..Inputs::new(input, kernel)
         };
-        let mean = vector::<T::Wide>("running_mean", tensors.running_mean, channels)?;
-        (inputs, mean, vector::<T::Wide>("running_var", tensors.running_var, channels)?)
+        let mean = vector::<T::Wide>(tensors.running_mean, channels);
+        (inputs, mean, vector::<T::Wide>(tensors.running_var, channels))
     };
-    let outputs = match (problem.has_running_statistics(), mean, var) {
-        (false, mean, var) => plan.run_unrounded(&Inputs { running_mean: mean, running_var: var, ..inputs })?,
-        (true, mean, var) => {
-            let mean = mean.ok_or_else(|| null("running_mean"))?.to_owned();
-            let var = var.ok_or_else(|| null("running_var"))?.to_owned();
+    // Both where the problem has running statistics, else neither.
+    let outputs = match mean.zip(var) {
+        None => plan.run_unrounded(&inputs)?,
+        Some((mean, var)) => {
             // SAFETY: the caller's promise of one number, or null; aligned.
             let tracked = unsafe { tensors.num_batches_tracked.as_mut() };
             let num_batches_tracked = tracked.as_ref().map_or(0, |tracked| **tracked);
-            let mut running = RunningStatistics { mean, var, num_batches_tracked };
+            let mut running = RunningStatistics { mean: mean.to_owned(), var: var.to_owned(), num_batches_tracked };
             let outputs = plan.run_updating_unrounded(&inputs, &mut running)?;
             if matches!(problem.mode(), Mode::Train { .. }) {
                 // SAFETY: as where they were read, from which nothing is borrowed any more; not null.
@@ -257,29 +252,33 @@ unsafe fn on_cpu<T: Storage>(plan: &mut Plan<T>, output: DType, tensors: &ConvtB
     Ok(())
 }
 
-fn given(what: &str, pointer: *const c_void) -> Result<*const c_void, Failure> {
-    if pointer.is_null() { Err(null(what)) } else { Ok(pointer) }
-}
-
-fn aligned<V>(what: &str, pointer: *const c_void) -> Result<(), Failure> {
-    match pointer.cast::<V>().is_aligned() {
-        true => Ok(()),
-        false => Err(refused(what, format_args!("at {pointer:p}"), &format!("at a multiple of {}", align_of::<V>()))),
+impl ConvtBnGapTensors {
+    /// The tensors' addresses, with an output of `output`.
+    fn addresses(&self, output: DType) -> DeviceTensors {
+        let address = |pointer: *const c_void| pointer.expose_provenance() as u64;
+        DeviceTensors {
+            input: address(self.input),
+            kernel: address(self.kernel),
+            conv_bias: address(self.conv_bias),
+            bn_weight: address(self.bn_weight),
+            bn_bias: address(self.bn_bias),
+            running_mean: address(self.running_mean),
+            running_var: address(self.running_var),
+            output: address(self.output),
+            output_dtype: Some(output),
+            batch_mean: address(self.batch_mean.cast()),
+            batch_var: address(self.batch_var.cast()),
+        }
     }
 }
 
 /// `channels` numbers, or none.
 ///
 /// # Safety
-/// `pointer` is null, or what it points to holds that many numbers, which nobody writes while the view is used.
-unsafe fn vector<'a, V>(
-    what: &str,
-    pointer: *const c_void,
-    channels: usize,
-) -> Result<Option<ArrayView1<'a, V>>, Failure> {
-    aligned::<V>(what, pointer)?;
-    // SAFETY: the caller's promise; not null, and aligned.
-    Ok((!pointer.is_null()).then(|| unsafe { ArrayView1::from_shape_ptr(channels, pointer.cast()) }))
+/// `pointer` is null, or aligned and to that many numbers, which nobody writes while the view is used.
+unsafe fn vector<'a, V>(pointer: *const c_void, channels: usize) -> Option<ArrayView1<'a, V>> {
+    // SAFETY: the caller's promise; not null.
+    (!pointer.is_null()).then(|| unsafe { ArrayView1::from_shape_ptr(channels, pointer.cast()) })
 }
 
 /// Writes all values to where `pointer` points; nowhere if it is null.
@@ -296,38 +295,23 @@ unsafe fn store<V>(pointer: *mut V, values: impl Iterator<Item = V>) {
 }
 
 /// # Safety
-/// As [`convt_bn_gap_plan_run`].
+/// As [`convt_bn_gap_plan_run`]; `tracked` is aligned.
 #[cfg(feature = "cuda")]
 unsafe fn on_gpu<T: Storage>(
     plan: &mut Plan<T>,
-    output: DType,
-    tensors: &ConvtBnGapTensors,
+    tensors: &DeviceTensors,
+    tracked: *mut u64,
     stream: *mut c_void,
 ) -> Result<(), Failure> {
-    use crate::cuda::{DeviceTensors, RawStream};
-    aligned::<u64>("num_batches_tracked", tensors.num_batches_tracked.cast())?;
-    let address = |pointer: *const c_void| pointer.expose_provenance() as u64;
-    let addresses = DeviceTensors {
-        input: address(tensors.input),
-        kernel: address(tensors.kernel),
-        conv_bias: address(tensors.conv_bias),
-        bn_weight: address(tensors.bn_weight),
-        bn_bias: address(tensors.bn_bias),
-        running_mean: address(tensors.running_mean),
-        running_var: address(tensors.running_var),
-        output: address(tensors.output),
-        output_dtype: Some(output),
-        batch_mean: address(tensors.batch_mean.cast()),
-        batch_var: address(tensors.batch_var.cast()),
-    };
-    plan.check_reachable(&addresses)?;
+    use crate::cuda::RawStream;
+    plan.check_reachable(tensors)?;
     // SAFETY: the caller's promise of one number of the host's, or null; aligned.
-    let tracked = unsafe { tensors.num_batches_tracked.as_mut() };
+    let tracked = unsafe { tracked.as_mut() };
     let problem = plan.problem().after_batches(tracked.as_ref().map_or(0, |tracked| **tracked));
     let moves = problem.has_running_statistics() && matches!(problem.mode(), Mode::Train { .. });
     plan.count_from(problem);
     // SAFETY: the caller's promise.
-    unsafe { plan.run_device(RawStream::from_handle(stream.expose_provenance()), &addresses) }?;
+    unsafe { plan.run_device(RawStream::from_handle(stream.expose_provenance()), tensors) }?;
     if let Some(tracked) = tracked.filter(|_| moves) {
         *tracked = tracked.saturating_add(1);
     }
@@ -337,6 +321,6 @@ unsafe fn on_gpu<T: Storage>(
 /// # Safety
 /// None: there is no such plan.
 #[cfg(not(feature = "cuda"))]
-unsafe fn on_gpu<T: Storage>(_: &mut Plan<T>, _: DType, _: &ConvtBnGapTensors, _: *mut c_void) -> Result<(), Failure> {
+unsafe fn on_gpu<T: Storage>(_: &mut Plan<T>, _: &DeviceTensors, _: *mut u64, _: *mut c_void) -> Result<(), Failure> {
     Err(crate::Error::Unavailable(crate::Unavailable::NotBuilt).into())
 }

@@ -39,8 +39,8 @@ mod volume_fft;
 mod volume_sums;
 mod volume_transform;
 
+pub use crate::addresses::DeviceTensors;
 pub use device::{CudaDevice, DeviceFacts, devices};
 pub use error::CudaError;
-pub(crate) use plan::check_addresses;
-pub use plan::{CudaPlan, DeviceTensors};
+pub use plan::CudaPlan;
 pub use stream::RawStream;

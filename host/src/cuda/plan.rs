@@ -18,37 +18,13 @@ use super::staging::Staging;
 use super::stream::{OwnStream, RawStream};
 use super::tensor::TensorDirect;
 use crate::Error;
+use crate::addresses::{Address, DeviceTensors};
 use crate::element::{DType, Element, Storage};
+use crate::memory;
+pub(super) use crate::plan::WORKSPACE;
 use crate::plan::{Backend, Cost, CudaRecipe, DeviceFacts, PlanOptions};
 use crate::problem::Problem;
-use crate::tensors::{Inputs, Outputs};
-
-/// The addresses of one call's tensors in device memory, C order, lengths as the plan's problem says; 0 for none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DeviceTensors {
-    /// (B, Cin, D, H, W).
-    pub input: u64,
-    /// (Cin, Cout, Kd, Kh, Kw).
-    pub kernel: u64,
-    /// (Cout), or 0.
-    pub conv_bias: u64,
-    /// γ (Cout), or 0.
-    pub bn_weight: u64,
-    /// β (Cout), or 0.
-    pub bn_bias: u64,
-    /// (Cout), or 0; updated in place in training.
-    pub running_mean: u64,
-    /// (Cout), or 0; updated in place in training.
-    pub running_var: u64,
-    /// Out: (B, Cout).
-    pub output: u64,
-    /// The output's type; that of `input` where none is said.
-    pub output_dtype: Option<DType>,
-    /// Out: f64, (Cout), or 0; written where the batch's statistics are used.
-    pub batch_mean: u64,
-    /// Biased; as `batch_mean`.
-    pub batch_var: u64,
-}
+use crate::tensors::{InputError, Inputs, Outputs};
 
 /// A problem made ready on a GPU.
 pub struct CudaPlan<T: Storage> {
@@ -130,10 +106,7 @@ impl<T: Storage> CudaPlan<T> {
     /// [`Error::Memory`] where the device has too little; [`Error::Cuda`].
     pub(crate) fn build(problem: &Problem, recipe: &CudaRecipe, device: &CudaDevice) -> Result<Self, Error> {
         let bound = device.bind()?;
-        let (needed, free) = (recipe.workspace_bytes(), device.free_memory(&bound)?);
-        if needed > free {
-            return Err(Error::Memory { what: WORKSPACE, needed, available: Some(free) });
-        }
+        memory::check_among(WORKSPACE, recipe.workspace_bytes(), Some(device.free_memory(&bound)?))?;
         let stream = OwnStream::new(device, &bound)?;
         let way = match recipe {
             CudaRecipe::Direct(direct) => Way::Direct(Box::new(Direct::new(direct, device, &bound)?)),
@@ -197,7 +170,7 @@ impl<T: Storage> CudaPlan<T> {
     /// until the stream has passed this point; `stream` is a stream of the device's primary context. Calls of one plan
     /// share its workspace: they are on one stream, or ordered by the caller.
     pub unsafe fn run_device(&mut self, stream: RawStream, tensors: &DeviceTensors) -> Result<(), Error> {
-        check_addresses(&self.problem, tensors)?;
+        tensors.check::<T>(&self.problem)?;
         let device = self.device.clone();
         let bound = device.bind()?;
         // SAFETY: the caller's promise.
@@ -212,38 +185,19 @@ impl<T: Storage> CudaPlan<T> {
     /// Refuses addresses that the device cannot reach, which would lose the context: plain host memory above all.
     ///
     /// # Errors
-    /// [`CudaError::Argument`] with the tensor's name.
+    /// [`Error::Input`] with the tensor's name.
     pub fn check_reachable(&self, tensors: &DeviceTensors) -> Result<(), Error> {
-        check_addresses(&self.problem, tensors)?;
+        tensors.check::<T>(&self.problem)?;
         let _bound = self.device.bind()?;
-        let (own, wide) = (T::DTYPE.bytes() as u64, T::Wide::DTYPE.bytes() as u64);
-        let output = tensors.output_dtype.unwrap_or(T::DTYPE).bytes() as u64;
-        let named = [
-            ("input", tensors.input, own),
-            ("kernel", tensors.kernel, own),
-            ("conv_bias", tensors.conv_bias, own),
-            ("bn_weight", tensors.bn_weight, wide),
-            ("bn_bias", tensors.bn_bias, wide),
-            ("running_mean", tensors.running_mean, wide),
-            ("running_var", tensors.running_var, wide),
-            ("output", tensors.output, output),
-            ("batch_mean", tensors.batch_mean, 8),
-            ("batch_var", tensors.batch_var, 8),
-        ];
-        for (what, address, bytes) in named.into_iter().filter(|&(_, address, _)| address != 0) {
+        for Address { tensor, at, .. } in tensors.each::<T>().into_iter().filter(|address| address.at != 0) {
             let mut kind = 0u32;
             let attribute = sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE;
             // SAFETY: writes one 32-bit number; any address may be asked about.
-            let result = unsafe { sys::cuPointerGetAttribute((&raw mut kind).cast(), attribute, address) };
+            let result = unsafe { sys::cuPointerGetAttribute((&raw mut kind).cast(), attribute, at) };
             if result == sys::CUresult::CUDA_ERROR_INVALID_VALUE {
-                let found = format!("address {address:#x}, which the device cannot reach");
-                return Err(CudaError::Argument { what, found, needed: "device memory".into() }.into());
+                return Err(InputError::Unreachable { tensor, address: at }.into());
             }
             check("asking about an address", result)?;
-            if !address.is_multiple_of(bytes) {
-                let (found, needed) = (format!("address {address:#x}"), format!("a multiple of {bytes}"));
-                return Err(CudaError::Argument { what, found, needed }.into());
-            }
         }
         Ok(())
     }
@@ -307,7 +261,7 @@ impl<T: Storage> CudaPlan<T> {
         let target = Target { problem, tensors, dtype, device, stream, branch, bound };
         let launched = match &mut self.way {
             // SAFETY: the caller's promise; running statistics are not null where the problem has them
-            // (`check_addresses`, or staging).
+            // (`DeviceTensors::check`, or staging).
             Way::Direct(direct) => unsafe { direct.launch::<T::Wide>(&target, after) },
             // SAFETY: as above; the recipe is not for f64 (`CudaTensor::design`), so the tensors are computed in f32.
             Way::Tensor(tensor) => unsafe { tensor.launch(&target, after) },
@@ -316,19 +270,4 @@ impl<T: Storage> CudaPlan<T> {
         };
         Ok(launched?)
     }
-}
-
-pub(super) const WORKSPACE: &str = "the plan's workspace on the device";
-
-/// What can be told of addresses without following them.
-pub(crate) fn check_addresses(problem: &Problem, tensors: &DeviceTensors) -> Result<(), CudaError> {
-    let needed = [("input", tensors.input), ("kernel", tensors.kernel), ("output", tensors.output)];
-    let running = [("running_mean", tensors.running_mean), ("running_var", tensors.running_var)];
-    let needed = needed.into_iter().chain(running.into_iter().filter(|_| problem.has_running_statistics()));
-    for (what, address) in needed {
-        if address == 0 {
-            return Err(CudaError::Argument { what, found: "a null pointer".into(), needed: "device memory".into() });
-        }
-    }
-    Ok(())
 }

@@ -4,9 +4,9 @@ use ndarray::{Array1, ArrayBase, ArrayView1, Data, Dimension};
 
 use super::device::{Bound, CudaDevice};
 use super::memory::{DeviceArray, address_of};
-use super::plan::DeviceTensors;
 use super::stream::RawStream;
 use crate::Error;
+use crate::addresses::DeviceTensors;
 use crate::element::{DType, Storage};
 use crate::memory;
 use crate::problem::Problem;
@@ -39,10 +39,7 @@ impl<T: Storage> Staging<T> {
     }
 
     pub(super) fn new(problem: &Problem, device: &CudaDevice, bound: &Bound<'_>) -> Result<Self, Error> {
-        let (needed, free) = (Self::bytes(problem), device.free_memory(bound)?);
-        if needed > free {
-            return Err(Error::Memory { what: STAGING, needed, available: Some(free) });
-        }
+        memory::check_among(STAGING, Self::bytes(problem), Some(device.free_memory(bound)?))?;
         let array = |len| DeviceArray::<T>::new(STAGING, len, device, bound);
         let vector = || DeviceArray::<T::Wide>::new(STAGING, problem.out_channels(), device, bound);
         Ok(Self {

@@ -31,7 +31,7 @@ pub(super) fn way(
 /// Chooses.
 ///
 /// # Errors
-/// [`Error::Unsupported`] or [`Error::Ineligible`] where the spectral way is forced and not possible.
+/// [`Error::Ineligible`] where the spectral way is forced and not possible; [`Error::Unsupported`] as [`cpu::run`].
 pub(super) fn design(
     problem: &Problem,
     facts: &DeviceFacts,
@@ -51,7 +51,7 @@ pub(super) fn design(
     let direct = |reason| Ok((Algorithm::Direct, reason, bytes(Algorithm::Direct).map_err(Error::Ineligible)?));
     if let AlgorithmChoice::Force(forced) = options.algorithm {
         if forced == Algorithm::Spectral {
-            cpu::spectral_eligible(problem)?;
+            cpu::spectral_eligible(problem).map_err(Error::Ineligible)?;
         }
         return Ok((forced, FORCED, bytes(forced).map_err(Error::Ineligible)?));
     }

@@ -7,6 +7,7 @@ use std::fmt;
 use super::{Backend, CudaDirect, CudaSpectral, CudaTensor, cost, on_cpu};
 use crate::Error;
 use crate::element::DType;
+use crate::memory;
 use crate::problem::Problem;
 use crate::reference;
 
@@ -196,6 +197,9 @@ impl CudaRecipe {
     }
 }
 
+/// What a plan owns, in the refusals of every device.
+pub(crate) const WORKSPACE: &str = "the plan's workspace";
+
 /// The reason where there was no choice.
 pub(super) const FORCED: &str = "forced";
 
@@ -229,21 +233,17 @@ pub fn design(problem: &Problem, facts: &DeviceFacts, dtype: DType, options: Pla
         }
         Backend::Reference => (Algorithm::Reference, FORCED, reference_bytes(problem, facts)),
     };
-    match facts.available_memory {
-        Some(available) if workspace_bytes > available => {
-            Err(Error::Memory { what: "the plan's workspace", needed: workspace_bytes, available: Some(available) })
-        }
-        _ => Ok(Recipe {
-            backend: facts.backend,
-            algorithm,
-            precision: options.precision,
-            dtype,
-            reason,
-            workspace_bytes,
-            workspace_budget: on_cpu::budget(facts, options),
-            cuda,
-        }),
-    }
+    memory::check_among(WORKSPACE, workspace_bytes, facts.available_memory)?;
+    Ok(Recipe {
+        backend: facts.backend,
+        algorithm,
+        precision: options.precision,
+        dtype,
+        reason,
+        workspace_bytes,
+        workspace_budget: on_cpu::budget(facts, options),
+        cuda,
+    })
 }
 
 /// Bytes of the definition: the tensors are widened to `f64` first, where they are not.
@@ -323,7 +323,49 @@ mod tests {
         };
         assert!(design_with(needed).is_ok());
         let available = needed - 1;
-        let expected = Error::Memory { what: "the plan's workspace", needed, available: Some(available) };
+        let expected = Error::Memory { what: WORKSPACE, needed, available: Some(available) };
         assert_eq!(design_with(available), Err(expected));
+    }
+
+    /// The same fault is the same sentence on every device, but for the numbers that are each device's own.
+    #[test]
+    fn devices_refuse_in_the_same_words() {
+        let said = |backend, problem: &Problem, budget, available_memory| {
+            let facts =
+                DeviceFacts { backend, threads: 2, available_memory, multiprocessors: 132, shared_memory: 232_448 };
+            let algorithm = AlgorithmChoice::Force(Algorithm::Spectral);
+            let options = PlanOptions { algorithm, workspace_budget: budget, ..Default::default() };
+            design(problem, &facts, DType::F32, options).unwrap_err().to_string()
+        };
+        let numberless = |sentence: String| sentence.replace(|c: char| c.is_ascii_digit(), "");
+        let of_both = |problem: &Problem, budget, available| {
+            [Backend::Cpu, Backend::Cuda].map(|backend| said(backend, problem, budget, available))
+        };
+        let (x, w) = (problem().input(), problem().kernel());
+        let padded = Problem::builder(x, w).stride([1, 2, 1]).padding([1, 0, 1]).build().unwrap();
+        for sentence in of_both(&padded, None, None) {
+            assert_eq!(
+                sentence,
+                "algorithm = spectral is not possible for this problem: it does not take padding = 1,0,1"
+            );
+        }
+        for sentence in of_both(&problem(), Some(1000), None) {
+            assert_eq!(
+                numberless(sentence.clone()),
+                "algorithm = spectral is not possible for this problem: it needs  bytes of workspace; at most  are allowed"
+            );
+            assert!(sentence.contains(" at most 1000 are"), "{sentence}");
+        }
+        // What is allowed is never more than there is.
+        for sentence in of_both(&problem(), None, Some(1000)) {
+            assert!(sentence.ends_with("at most 1000 are allowed"), "{sentence}");
+        }
+        for backend in [Backend::Cpu, Backend::Cuda, Backend::Reference] {
+            let facts =
+                DeviceFacts { backend, threads: 2, available_memory: Some(9), multiprocessors: 132, shared_memory: 1 };
+            let sentence = design(&problem(), &facts, DType::F32, PlanOptions::default()).unwrap_err().to_string();
+            assert!(sentence.starts_with("the plan's workspace needs "), "{sentence}");
+            assert!(sentence.ends_with("; 9 bytes are available"), "{sentence}");
+        }
     }
 }

@@ -58,20 +58,25 @@ pub struct CudaSpectral {
 }
 
 /// Why a problem is not one for the spectral way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ineligible {
     /// Elements that are not computed in f32.
     Elements(DType),
-    /// An option of the convolution that it does not know.
-    Option(&'static str),
+    /// An option of the convolution that it does not take, or not so large.
+    Option {
+        /// Its name.
+        option: &'static str,
+        /// Its value.
+        found: String,
+    },
     /// An axis too long for the twiddles' indices.
     Axis(u64),
     /// Too many (ci, b), or frequencies, to count in 32 bits.
     Count(u64),
-    /// One image takes more than the budget.
+    /// The least that it takes is more than the budget.
     Workspace {
-        /// Bytes that it takes.
+        /// Bytes that it takes, with its work cut as small as it can be.
         needed: u64,
         /// Bytes allowed.
         budget: u64,
@@ -79,11 +84,16 @@ pub enum Ineligible {
 }
 
 impl Ineligible {
+    /// The first option of the convolution that is not at its default; none where all are.
+    pub(crate) fn first_option(problem: &Problem) -> Option<Self> {
+        problem.convolution().first_set().map(|(option, found)| Self::Option { option, found })
+    }
+
     /// As the reason of a recipe that takes the direct way instead.
-    pub(super) fn in_short(self) -> &'static str {
+    pub(super) fn in_short(&self) -> &'static str {
         match self {
             Self::Elements(_) => "direct: spectral computes in f32 alone",
-            Self::Option(_) => "direct: spectral knows no options of the convolution",
+            Self::Option { .. } => "direct: spectral knows no options of the convolution",
             Self::Axis(_) | Self::Count(_) => "direct: spectral cannot count this many",
             Self::Workspace { .. } => "direct: spectral takes more workspace than is allowed",
         }
@@ -94,11 +104,11 @@ impl fmt::Display for Ineligible {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Elements(dtype) => write!(f, "it computes in f32, and the elements are {dtype}"),
-            Self::Option(option) => write!(f, "it knows no {option}"),
+            Self::Option { option, found } => write!(f, "it does not take {option} = {found}"),
             Self::Axis(extent) => write!(f, "an output axis of {extent} is past 2^23 - 1"),
             Self::Count(count) => write!(f, "{count} rows or frequencies are past 2^31 - 1"),
             Self::Workspace { needed, budget } => {
-                write!(f, "one image takes {needed} bytes of workspace, and {budget} are allowed")
+                write!(f, "it needs {needed} bytes of workspace; at most {budget} are allowed")
             }
         }
     }
@@ -115,8 +125,8 @@ impl CudaSpectral {
         dtype: DType,
         options: PlanOptions,
     ) -> Result<CudaSpectral, Error> {
-        if let Some((option, _)) = problem.convolution().first_set() {
-            return Err(Error::Ineligible(Ineligible::Option(option)));
+        if let Some(why) = Ineligible::first_option(problem) {
+            return Err(Error::Ineligible(why));
         }
         let shape = with_roles(conv_shape(problem)?);
         let all_strict = options.precision == Precision::Strict || !rounding_averages(&shape);

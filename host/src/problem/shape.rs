@@ -194,14 +194,14 @@ impl Convolution {
         Ok(extents)
     }
 
-    /// The first option, by name, that is not at its default; none where all are.
+    /// The first option, by name, that is not at its default; none where all are. Those come first that rule most ways out.
     pub fn first_set(&self) -> Option<(&'static str, String)> {
         let default = Convolution::default();
         let triples = [
-            ("stride", self.stride, default.stride),
             ("padding", self.padding, default.padding),
-            ("output_padding", self.output_padding, default.output_padding),
             ("dilation", self.dilation, default.dilation),
+            ("stride", self.stride, default.stride),
+            ("output_padding", self.output_padding, default.output_padding),
         ];
         let list = |values: [i64; 3]| values.map(|value| value.to_string()).join(",");
         let set = triples.into_iter().find(|(_, found, default)| found != default);

@@ -105,7 +105,7 @@ fn every_option_is_kept() {
     assert_eq!((problem.out_channels(), problem.group_out_channels(), problem.group_in_channels()), (21, 7, 1));
     assert_eq!(problem.kernel_elements(), 126);
     assert_eq!(problem.output_shape(), [2, 21, 1, 1, 1]);
-    assert_eq!(problem.convolution().first_set(), Some(("stride", "2,1,3".to_owned())));
+    assert_eq!(problem.convolution().first_set(), Some(("padding", "0,1,2".to_owned())));
     assert_eq!(default().groups(3).build().unwrap().convolution().first_set(), Some(("groups", "3".to_owned())));
     assert_eq!(default().build().unwrap().convolution().first_set(), None);
 }

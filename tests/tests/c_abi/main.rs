@@ -66,9 +66,9 @@ const DEVICE_FAILED: i32 = 3;
 
 /// What each call must give, and words of its sentence.
 const REFUSED: [(&str, i32, &str); 9] = [
-    ("null input", BAD_INPUT, "input does not fit the plan: a null pointer"),
-    ("null kernel", BAD_INPUT, "kernel does not fit the plan: a null pointer"),
-    ("null output", BAD_INPUT, "output does not fit the plan: a null pointer"),
+    ("null input", BAD_INPUT, "input is a null pointer; it must be given"),
+    ("null kernel", BAD_INPUT, "kernel is a null pointer; it must be given"),
+    ("null output", BAD_INPUT, "output is a null pointer; it must be given"),
     ("no samples", BAD_INPUT, "input's batch size is 0"),
     ("no width", BAD_INPUT, "input's width is 0"),
     ("no taps", BAD_INPUT, "kernel's width is 0"),

@@ -10,6 +10,7 @@ enum { B = 2, CI = 4, CO = 6, X = B * CI * 2 * 3 * 4, W = CI * (CO / 2) * 2 * 1 
 static float x[X], w[W], bias[CO], weight[CO], beta[CO], mean[CO], var[CO];
 static double x64[X], w64[W], bias64[CO], weight64[CO], beta64[CO], mean64[CO], var64[CO];
 static uint16_t x16[2][X], w16[2][W], bias16[2][CO], out16[B * CO];
+static double out64[B * CO];
 static double statistics[2][CO];
 
 /* Of [f16, bf16]; the values are multiples of 1/8 below 1, which both hold. */
@@ -18,6 +19,15 @@ static uint16_t narrow(float value, int bf16) {
     memcpy(&bits, &value, 4);
     if (bf16 || value == 0) return (uint16_t)(bits >> 16);
     return (uint16_t)((bits >> 16 & 0x8000) | (((bits >> 23 & 0xff) - 112) << 10) | (bits >> 13 & 0x3ff));
+}
+
+/* Of [f16, bf16], zero or normal: the exponent of f16 is 112 behind that of f32. */
+static double widen(uint16_t value, int bf16) {
+    uint32_t magnitude = value & 0x7fff, sign = (uint32_t)(value & 0x8000) << 16;
+    uint32_t bits = sign | (bf16 ? magnitude << 16 : magnitude ? (magnitude << 13) + (112u << 23) : 0);
+    float wide;
+    memcpy(&wide, &bits, 4);
+    return wide;
 }
 
 static void draw(float *to, double *to64, uint16_t (*to16), uint16_t (*to_bf16), int count, int step) {
@@ -32,9 +42,15 @@ static void report(const char *name, int code) {
     printf("%s\t%d\t%s\n", name, code, convt_bn_gap_last_error());
 }
 
-static void numbers(const char *name, const char *what, const float *single, const double *wide, int count) {
+/* `values` are of the format `dtype`. */
+static void numbers(const char *name, const char *what, uint32_t dtype, const void *values, int count) {
     printf("%s %s\t0\t", name, what);
-    for (int i = 0; i < count; i++) printf("%.17g ", wide ? wide[i] : (double)single[i]);
+    for (int i = 0; i < count; i++) {
+        double value = dtype == CONVT_BN_GAP_F64 ? ((const double *)values)[i]
+            : dtype == CONVT_BN_GAP_F32 ? ((const float *)values)[i]
+            : widen(((const uint16_t *)values)[i], dtype == CONVT_BN_GAP_BF16);
+        printf("%.17g ", value);
+    }
     printf("\n");
 }
 
@@ -65,24 +81,43 @@ static ConvtBnGapTensors tensors(void *output) {
     return tensors;
 }
 
-/* Two steps on one plan: the second sees what the first left. */
-static void two_steps(const char *name, uint32_t dtype, uint32_t device, uint32_t cumulative, ConvtBnGapTensors of) {
-    ConvtBnGapShape sizes = shape();
+/* In f32, on the CPU. */
+static ConvtBnGapOptions cumulative(void) {
     ConvtBnGapOptions chosen = options();
+    chosen.cumulative_momentum = 1;
+    return chosen;
+}
+
+static ConvtBnGapOptions on_device(uint32_t device) {
+    ConvtBnGapOptions chosen = options();
+    chosen.device = device;
+    return chosen;
+}
+
+/* On the CPU. */
+static ConvtBnGapOptions in_format(uint32_t dtype, uint32_t output_dtype) {
+    ConvtBnGapOptions chosen = options();
+    chosen.dtype = dtype;
+    chosen.output_dtype = output_dtype;
+    return chosen;
+}
+
+/* Two steps on one plan: the second sees what the first left. */
+static void two_steps(const char *name, ConvtBnGapOptions chosen, ConvtBnGapTensors of) {
+    ConvtBnGapShape sizes = shape();
     ConvtBnGapPlan *plan = NULL;
     uint64_t bytes = 0, tracked = 0;
-    chosen.dtype = dtype;
-    chosen.device = device;
-    chosen.cumulative_momentum = cumulative;
+    uint32_t output = chosen.output_dtype == CONVT_BN_GAP_OUTPUT_F32 ? CONVT_BN_GAP_F32 : chosen.dtype;
+    uint32_t running = chosen.dtype == CONVT_BN_GAP_F64 ? CONVT_BN_GAP_F64 : CONVT_BN_GAP_F32;
     of.num_batches_tracked = &tracked;
     report(name, convt_bn_gap_plan_create(&sizes, &chosen, &plan));
     report(name, convt_bn_gap_plan_workspace_bytes(plan, &bytes));
     for (int step = 0; step < 2; step++) report(name, convt_bn_gap_plan_run(plan, &of, NULL));
-    numbers(name, "output", of.output, NULL, B * CO);
-    numbers(name, "batch_mean", NULL, statistics[0], CO);
-    numbers(name, "batch_var", NULL, statistics[1], CO);
-    numbers(name, "running_mean", of.running_mean, dtype == CONVT_BN_GAP_F64 ? of.running_mean : NULL, CO);
-    numbers(name, "running_var", of.running_var, dtype == CONVT_BN_GAP_F64 ? of.running_var : NULL, CO);
+    numbers(name, "output", output, of.output, B * CO);
+    numbers(name, "batch_mean", CONVT_BN_GAP_F64, statistics[0], CO);
+    numbers(name, "batch_var", CONVT_BN_GAP_F64, statistics[1], CO);
+    numbers(name, "running_mean", running, of.running_mean, CO);
+    numbers(name, "running_var", running, of.running_var, CO);
     /* A run that fails moves nothing. */
     of.output = NULL;
     report(name, convt_bn_gap_plan_run(plan, &of, NULL));
@@ -122,9 +157,15 @@ static void refusals(void) {
     REFUSED("output_dtype", chosen.output_dtype = 2);
     REFUSED("device", chosen.device = 3);
     REFUSED("algorithm", chosen.algorithm = 4);
+    REFUSED("device_ordinal", (chosen.device = CONVT_BN_GAP_DEVICE_CUDA, chosen.device_ordinal = -2));
     REFUSED("spectral", chosen.algorithm = CONVT_BN_GAP_ALGORITHM_SPECTRAL);
+    REFUSED("little workspace", (memset(chosen.padding, 0, sizeof chosen.padding), chosen.workspace_budget = 100,
+            chosen.algorithm = CONVT_BN_GAP_ALGORITHM_SPECTRAL));
+    REFUSED("direct", (chosen.device = CONVT_BN_GAP_DEVICE_REFERENCE, chosen.algorithm = CONVT_BN_GAP_ALGORITHM_DIRECT));
     REFUSED("strict", chosen.strict = 2);
     REFUSED("eval", chosen.eval = 2);
+    REFUSED("running_statistics", chosen.running_statistics = 2);
+    REFUSED("cumulative_momentum", chosen.cumulative_momentum = 2);
     REFUSED("no batch", sizes.batch_size = 0);
     REFUSED("no width", sizes.width = 0);
     REFUSED("no taps", sizes.kernel_d = 0);
@@ -144,8 +185,10 @@ static void refusals(void) {
     REFUSED("scale", chosen.scale_factor = NAN);
     REFUSED("too large", sizes.batch_size = (size_t)-1 / 64);
     REFUSED("no memory", sizes.batch_size = (size_t)1 << 50);
-    REFUSED("one value", (convt_bn_gap_options_init(&chosen), chosen.device = 1, sizes.batch_size = sizes.depth = sizes.height =
-            sizes.width = sizes.kernel_d = sizes.kernel_w = 1));
+    for (uint32_t eval = 0; eval < 2; eval++) {
+        REFUSED(eval ? "one value in eval" : "one value", (convt_bn_gap_options_init(&chosen), chosen.device = 1, chosen.eval = eval,
+                sizes.batch_size = sizes.depth = sizes.height = sizes.width = sizes.kernel_d = sizes.kernel_w = 1));
+    }
     report("null shape", convt_bn_gap_plan_create(NULL, &chosen, &plan));
     report("null options", convt_bn_gap_plan_create(&sizes, NULL, &plan));
     report("null plan", convt_bn_gap_plan_create(&sizes, &chosen, NULL));
@@ -155,6 +198,7 @@ static void refusals(void) {
     convt_bn_gap_plan_create(&sizes, &chosen, &plan);
     RUN_REFUSED("no input", of.input = NULL);
     RUN_REFUSED("no kernel", of.kernel = NULL);
+    report("no bytes", convt_bn_gap_plan_workspace_bytes(plan, NULL));
     RUN_REFUSED("no running_var", of.running_var = NULL);
     RUN_REFUSED("tensors' version", of.version = 0);
     RUN_REFUSED("misaligned", of.input = (const char *)x + 1);
@@ -163,6 +207,7 @@ static void refusals(void) {
     chosen.running_statistics = 0;
     convt_bn_gap_plan_create(&sizes, &chosen, &plan);
     RUN_REFUSED("unexpected", var[3] = 0.25f);
+    RUN_REFUSED("unpaired", of.running_mean = NULL);
     convt_bn_gap_plan_destroy(plan);
     report("f16, no batch", convt_bn_gap_f16(x16[0], w16[0], NULL, NULL, NULL, out16, 1.0, 0, 3, 4, 2, 2, 2, 1, 1, 1));
     report("bf16, no batch", convt_bn_gap_bf16(x16[1], w16[1], NULL, NULL, NULL, out16, 1.0, 0, 3, 4, 2, 2, 2, 1, 1, 1));
@@ -170,25 +215,30 @@ static void refusals(void) {
 }
 
 int main(void) {
-    static float out[4][B * CO];
+    static float out[B * CO];
     ConvtBnGapTensors of;
     draw(x, x64, x16[0], x16[1], X, 5);
     draw(w, w64, w16[0], w16[1], W, 3);
     draw(bias, bias64, bias16[0], bias16[1], CO, 7);
     draw(weight, weight64, NULL, NULL, CO, 4);
     draw(beta, beta64, NULL, NULL, CO, 11);
-    begin(), two_steps("f32", CONVT_BN_GAP_F32, CONVT_BN_GAP_DEVICE_CPU, 0, tensors(out[0]));
-    begin(), two_steps("reference", CONVT_BN_GAP_F32, CONVT_BN_GAP_DEVICE_REFERENCE, 0, tensors(out[0]));
-    begin(), two_steps("cumulative", CONVT_BN_GAP_F32, CONVT_BN_GAP_DEVICE_CPU, 1, tensors(out[0]));
+    begin(), two_steps("f32", options(), tensors(out));
+    begin(), two_steps("reference", on_device(CONVT_BN_GAP_DEVICE_REFERENCE), tensors(out));
+    begin(), two_steps("cumulative", cumulative(), tensors(out));
     for (int i = 0; i < 2; i++) {
-        of = tensors(out[1 + i]);
+        uint32_t dtype = i ? CONVT_BN_GAP_BF16 : CONVT_BN_GAP_F16;
+        of = tensors(out);
         of.input = x16[i], of.kernel = w16[i], of.conv_bias = bias16[i];
-        begin(), two_steps(i ? "bf16" : "f16", i ? CONVT_BN_GAP_BF16 : CONVT_BN_GAP_F16, CONVT_BN_GAP_DEVICE_CPU, 0, of);
+        begin(), two_steps(i ? "bf16" : "f16", in_format(dtype, CONVT_BN_GAP_OUTPUT_F32), of);
+        of.output = out16;
+        begin(), two_steps(i ? "bf16 as input" : "f16 as input", in_format(dtype, CONVT_BN_GAP_OUTPUT_AS_INPUT), of);
     }
-    of = tensors(out[3]);
+    of = tensors(out);
     of.input = x64, of.kernel = w64, of.conv_bias = bias64, of.bn_weight = weight64, of.bn_bias = beta64;
     of.running_mean = mean64, of.running_var = var64;
-    begin(), two_steps("f64", CONVT_BN_GAP_F64, CONVT_BN_GAP_DEVICE_CPU, 0, of);
+    begin(), two_steps("f64", in_format(CONVT_BN_GAP_F64, CONVT_BN_GAP_OUTPUT_F32), of);
+    of.output = out64;
+    begin(), two_steps("f64 as input", in_format(CONVT_BN_GAP_F64, CONVT_BN_GAP_OUTPUT_AS_INPUT), of);
     refusals();
     return 0;
 }

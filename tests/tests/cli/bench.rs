@@ -70,8 +70,8 @@ fn one_sample_is_benched_too() {
 #[test]
 fn absurd_sizes_are_refused_in_one_sentence() {
     let device = "--device cpu";
-    tool(&format!("bench {device} --shape 1000000,64,128,1000,1000,1000,5,5,5")).refused(2, "");
-    tool(&format!("bench {device} --shape 1,1,1000000,1,1,1,100000,100000,1")).refused(2, "");
+    tool(&format!("bench {device} --shape 1000000,64,128,1000,1000,1000,5,5,5")).refused(2, " are available");
+    tool(&format!("bench {device} --shape 1,1,1000000,1,1,1,100000,100000,1")).refused(2, " are available");
     let huge = u64::MAX;
     tool(&format!("bench {device} --shape {huge},{huge},1,1,1,1,1,1,1")).refused(2, "too large");
     tool(&format!("bench {device} --shape 0,1,1,1,1,1,1,1,1")).refused(2, "batch size is 0");

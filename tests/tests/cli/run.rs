@@ -167,8 +167,12 @@ fn tensors_that_do_not_fit_are_refused_by_name() {
     refuses("running_var is given without running_mean", "", |f| _ = f.without("running_mean"));
     refuses("conv_bias has 5 elements; it must have one for each of the 10", "--groups 2", |_| {});
     refuses("running_var[1] is -1", "", |f| _ = f.set_f32("running_var", &[1.0, -1.0, 1.0, 1.0, 1.0]));
-    refuses("more than 1 value per channel", "", |f| {
+    refuses("train mode normalises by the batch's statistics here and needs more than 1 value per channel", "", |f| {
         f.f32("input", &[1, 4, 1, 1, 1]).f32("kernel", &[4, 5, 1, 1, 1]);
+    });
+    refuses("eval mode normalises by the batch's statistics here and needs more than 1 value", "--mode eval", |f| {
+        f.f32("input", &[1, 4, 1, 1, 1]).f32("kernel", &[4, 5, 1, 1, 1]);
+        f.without("running_mean").without("running_var");
     });
 }
 
@@ -257,6 +261,25 @@ fn options_out_of_range_are_refused_by_name() {
     }
     for (option, value) in [("eps", "tiny"), ("mode", "test"), ("stride", "1,1"), ("groups", ""), ("momentum", "-")] {
         refuses(&format!("metadata's {option}"), "", |f| _ = f.option(option, value));
+    }
+}
+
+/// An algorithm that was asked for is taken or refused, never replaced.
+#[test]
+fn algorithms_that_are_none_for_the_call_are_refused_by_name() {
+    let not_possible = "algorithm = spectral is not possible for this problem: it ";
+    refuses(&format!("{not_possible}does not take padding = 1,0,1"), "--algorithm spectral --padding 1,0,1", |_| {});
+    let little = "--algorithm spectral --workspace-mib 1";
+    refuses("bytes of workspace; at most 1048576 are allowed", little, |f| {
+        let channels = |f: &mut File, name| _ = f.f32(name, &[256]);
+        f.f32("input", &[1, 256, 4, 4, 4]).f32("kernel", &[256, 256, 2, 2, 2]);
+        ["conv_bias", "bn_weight", "bn_bias", "running_mean", "running_var"].map(|name| channels(f, name));
+    });
+    let folder = folder();
+    let small = File::small().save(folder.path(), "small.safetensors");
+    for algorithm in ["spectral", "direct"] {
+        let words = format!("algorithm = {algorithm} is not supported on the reference device; reference is");
+        tool_on(&format!("run --device reference --algorithm {algorithm}"), &[&small]).refused(2, &words);
     }
 }
 

@@ -112,10 +112,12 @@ fn buffers_move_once_a_run() {
             }
         }
         let before = mean.read();
-        let mut host = [0.0f32; 200];
+        let mut host = [0.0f64; 100];
         for (refused, words) in [
             (ConvtBnGapTensors { input: host.as_mut_ptr().cast(), ..of }, "which the device cannot reach"),
-            (ConvtBnGapTensors { output: null_mut(), ..of }, "a null pointer"),
+            (ConvtBnGapTensors { output: null_mut(), ..of }, "output is a null pointer; it must be given"),
+            (ConvtBnGapTensors { running_var: null_mut(), ..of }, "running_var is a null pointer; it must be given"),
+            (ConvtBnGapTensors { bn_bias: of.bn_weight.wrapping_byte_add(2), ..of }, "; it must be at a multiple of 4"),
             (ConvtBnGapTensors { batch_var: host.as_mut_ptr().cast(), ..of }, "which the device cannot reach"),
         ] {
             // SAFETY: what is wrong of the tensors is refused before it is followed.

@@ -2,7 +2,9 @@
 
 use convt_bn_gap::cuda::{CudaDevice, DeviceTensors, RawStream, devices};
 use convt_bn_gap::draw::Draws;
-use convt_bn_gap::{Algorithm, AlgorithmChoice, Device, Error, Outputs, Plan, PlanOptions, Problem, Tensors};
+use convt_bn_gap::{
+    Algorithm, AlgorithmChoice, Device, Error, InputError, Outputs, Plan, PlanOptions, Problem, Tensors,
+};
 use convt_bn_gap_tests::agreement::{problem, train};
 
 /// The handle of the thread's own default stream.
@@ -27,7 +29,7 @@ pub fn whole(problem: &Problem, tensors: &Tensors<f32>, options: PlanOptions) ->
     let raw = convt_bn_gap::cuda::CudaPlan::<f32>::new(problem, options, gpu)?;
     match raw.check_reachable(&everywhere(tensors.input.as_ptr().expose_provenance() as u64)) {
         // Host memory is refused, which ends the question at the first address.
-        Err(Error::Cuda(convt_bn_gap::cuda::CudaError::Argument { what: "input", .. })) => {}
+        Err(Error::Input(InputError::Unreachable { tensor: "input", .. })) => {}
         Err(error) => return Err(error),
         Ok(()) => panic!("host memory is not the device's"),
     }

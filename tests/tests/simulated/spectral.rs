@@ -162,7 +162,7 @@ fn what_is_not_eligible_is_refused_in_one_sentence() {
         assert!(matches!(refused, Error::Ineligible(_)) && !refused.is_device_failure(), "{refused}");
         let small = PlanOptions { workspace_budget: Some(1000), ..spectral(Precision::Default) };
         let refused = Plan::<f32>::new(&problem, &device, small).unwrap_err().to_string();
-        assert!(refused.contains("one image takes") && refused.contains("1000 are allowed"), "{refused}");
+        assert!(refused.contains("bytes of workspace; at most 1000 are allowed"), "{refused}");
         let auto = PlanOptions { algorithm: AlgorithmChoice::Auto, ..small };
         let plan = Plan::<f32>::new(&problem, &device, auto).unwrap();
         assert_eq!(plan.recipe().reason, "direct: spectral takes more workspace than is allowed");

@@ -79,6 +79,38 @@ fn run_and_bench_compute_on_it() {
     assert_eq!((auto.json()["backend"].as_str(), auto.stderr.contains("CPU")), (Some("cuda"), false));
 }
 
+/// What is wrong with the call is said in the same words by every machine; what a GPU does not take, `auto` does not take elsewhere.
+#[test]
+fn auto_refuses_the_same_with_a_gpu_and_without() {
+    let Some(library) = simulated_driver() else { return };
+    let machines = ["", "devices=0", "driver=11.3", "capability=7.5", "fault=cuModuleLoadDataEx:1:218"];
+    for (option, words) in [
+        ("--eps=-1", "error: eps is -1; it must be finite and at least 0"),
+        ("--groups=3", "error: groups is 3; it must divide "),
+        ("--stride=0", "error: stride is 0; it must be at least 1"),
+    ] {
+        for machine in machines {
+            let said = tool(library, machine, &["run", &golden("no_running_stats"), option]);
+            assert_eq!((said.code, &*said.stdout), (Some(2), ""), "{machine}: {}", said.stderr);
+            assert!(said.stderr.starts_with(words) && said.stderr.lines().count() == 1, "{machine}: {}", said.stderr);
+        }
+    }
+    let padded = ["run", "--algorithm", "spectral", &golden("padding")];
+    for machine in ["", "devices=0"] {
+        let said = tool(library, machine, &padded);
+        assert_eq!(said.code, Some(2), "{machine}: {}", said.stderr);
+        let words = "algorithm = spectral is not possible for this problem: it does not take padding = 1,0,2";
+        assert!(said.stderr.contains(words), "{machine}: {}", said.stderr);
+    }
+    let reference = tool(library, "", &["run", "--algorithm", "reference", &golden("no_running_stats")]);
+    assert_eq!(reference.code, Some(2));
+    assert!(
+        reference.stderr.contains("algorithm = reference is not supported on the cuda device"),
+        "{}",
+        reference.stderr
+    );
+}
+
 #[test]
 fn failures_end_in_one_sentence_and_exit_code_3() {
     let Some(library) = simulated_driver() else { return };

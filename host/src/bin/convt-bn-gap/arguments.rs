@@ -1,5 +1,6 @@
 //! The options that several commands share: which device, which way to compute.
 
+use std::cell::OnceCell;
 use std::str::FromStr;
 
 use anyhow::Context;
@@ -12,7 +13,7 @@ use crate::report;
 /// Where and how to compute.
 #[derive(Args, Clone, Debug)]
 pub struct Where {
-    /// auto, cpu, cuda, cuda:N, or reference (the definition in f64); only auto may fall back to the CPU.
+    /// auto (a GPU where there is one, else the CPU), cpu, cuda, cuda:N, or reference (the definition in f64).
     #[arg(long, default_value = "auto")]
     device: DeviceArgument,
     /// The way to compute; auto takes the best that the device has for this problem.
@@ -31,22 +32,13 @@ pub struct Where {
 }
 
 impl Where {
-    /// Opens the device. The driver is touched for `auto` and `cuda` alone; that `auto` fell back is said once.
-    pub fn open(&self) -> Result<Device, Failure> {
+    /// Starts the threads, and leaves the device for when there is a problem for it.
+    pub fn prepare(&self) -> Result<Place, Failure> {
         if let Some(threads) = self.threads {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
             pool.build_global().with_context(|| format!("cannot start {threads} threads"))?;
         }
-        let device = match self.device {
-            DeviceArgument::Auto => Device::auto()?,
-            DeviceArgument::Cpu => Device::cpu(),
-            DeviceArgument::Cuda(ordinal) => Device::cuda(ordinal)?,
-            DeviceArgument::Reference => Device::reference(),
-        };
-        if let Some(reason) = device.fallback() {
-            report::remark(&format!("note: computing on the CPU: {reason}"));
-        }
-        Ok(device)
+        Ok(Place { chosen: self.device, opened: OnceCell::new() })
     }
 
     /// What the library's plan is asked for.
@@ -64,6 +56,37 @@ impl Where {
             },
             workspace_budget: self.workspace_mib.map(|mib| mib.saturating_mul(1 << 20)),
         }
+    }
+}
+
+/// A device that is opened when a problem has been checked: what is wrong with one is the same with a GPU and without, and is said
+/// before a driver is touched.
+pub struct Place {
+    chosen: DeviceArgument,
+    opened: OnceCell<Device>,
+}
+
+impl Place {
+    /// The device, opened by the first call. The driver is touched for `auto` and `cuda` alone; that `auto` fell back is said once.
+    pub fn device(&self) -> Result<&Device, Failure> {
+        if let Some(device) = self.opened.get() {
+            return Ok(device);
+        }
+        let device = match self.chosen {
+            DeviceArgument::Auto => Device::auto()?,
+            DeviceArgument::Cpu => Device::cpu(),
+            DeviceArgument::Cuda(ordinal) => Device::cuda(ordinal)?,
+            DeviceArgument::Reference => Device::reference(),
+        };
+        if let Some(reason) = device.fallback() {
+            report::remark(&format!("note: computing on the CPU: {reason}"));
+        }
+        Ok(self.opened.get_or_init(|| device))
+    }
+
+    /// Whether there was a call that succeeded.
+    pub fn is_open(&self) -> bool {
+        self.opened.get().is_some()
     }
 }
 

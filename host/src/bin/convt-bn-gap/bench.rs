@@ -158,12 +158,13 @@ pub fn bench(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn bench_of<T: Storage>(arguments: &Arguments) -> Result<(), Failure> {
-    let device = arguments.place.open()?;
+    let place = arguments.place.prepare()?;
     let subject = match arguments.shape {
         Some(shape) => Subject::<T>::sizes(shape)?,
         None => Subject::preset(arguments.preset)?,
     };
-    let mut plan = Plan::<T>::new(&subject.problem, &device, arguments.place.plan_options())?;
+    let device = place.device()?;
+    let mut plan = Plan::<T>::new(&subject.problem, device, arguments.place.plan_options())?;
     let began = Instant::now();
     let outputs = {
         let bar = Bar::of("warming up");

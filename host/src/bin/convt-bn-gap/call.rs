@@ -9,12 +9,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow, bail};
 use convt_bn_gap::check::{self, OutputError};
 use convt_bn_gap::{
-    DType, Device, Error, InputError, KernelShape, Outputs, Plan, PlanOptions, Problem, Recipe, Shape5, Tensors, Watch,
-    bf16, f16,
+    DType, Error, InputError, KernelShape, Outputs, Plan, PlanOptions, Problem, Recipe, Shape5, Tensors, Watch, bf16,
+    f16,
 };
 use ndarray::{Array1, Array5, ArrayView5};
 
-use crate::arguments::OutputDtype;
+use crate::arguments::{OutputDtype, Place};
 use crate::failure::Failure;
 use crate::io::{FromValues, Tensor, Values};
 use crate::options::Options;
@@ -36,7 +36,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Checks ranks and types, and the problem; lengths and values are checked by the library when it runs.
+    /// Checks ranks and types, and the problem; lengths and values are checked by [`execute`](Self::execute).
     pub fn new(tensors: BTreeMap<String, Tensor>, options: &Options, output: OutputDtype) -> Result<Self, Failure> {
         let input = tensors.get("input").context(NO_INPUT)?;
         let kernel = tensors.get("kernel").context(NO_KERNEL)?;
@@ -56,22 +56,24 @@ impl Call {
         Ok(Some(Array1::from_vec(f64::from_values("bn_bias", tensor.values.clone())?)))
     }
 
-    /// Runs on `device`.
-    pub fn execute(self, device: &Device, options: PlanOptions) -> Result<Outcome, Failure> {
+    /// Checks what is left to check, opens the device and runs there.
+    pub fn execute(self, place: &Place, options: PlanOptions) -> Result<Outcome, Failure> {
         match self.dtype {
-            DType::F16 => self.execute_in::<f16>(device, options),
-            DType::BF16 => self.execute_in::<bf16>(device, options),
-            DType::F32 => self.execute_in::<f32>(device, options),
-            DType::F64 => self.execute_in::<f64>(device, options),
+            DType::F16 => self.execute_in::<f16>(place, options),
+            DType::BF16 => self.execute_in::<bf16>(place, options),
+            DType::F32 => self.execute_in::<f32>(place, options),
+            DType::F64 => self.execute_in::<f64>(place, options),
         }
     }
 
     fn execute_in<T: FromValues<Wide: FromValues>>(
         mut self,
-        device: &Device,
+        place: &Place,
         options: PlanOptions,
     ) -> Result<Outcome, Failure> {
         let operands = operands::<T>(&mut self.tensors)?;
+        operands.as_inputs().check(&self.problem)?;
+        let device = place.device()?;
         let mut plan = Plan::<T>::new(&self.problem, device, options)?;
         let bar = Bar::of("convolving");
         let began = Instant::now();

@@ -22,7 +22,8 @@ pub struct Arguments {
 
 /// Draws, runs, compares, and says each.
 pub fn demo(arguments: &Arguments) -> Result<(), Failure> {
-    let device = arguments.place.open()?;
+    let place = arguments.place.prepare()?;
+    let device = place.device()?;
     let [preset, ..] = &PRESETS;
     let subject = Subject::<f32>::preset(preset)?;
     let problem = &subject.problem;
@@ -35,7 +36,7 @@ pub fn demo(arguments: &Arguments) -> Result<(), Failure> {
         problem.direct_flops() as f64 / 1e9,
     ))?;
 
-    let mut plan = Plan::<f32>::new(problem, &device, arguments.place.plan_options())?;
+    let mut plan = Plan::<f32>::new(problem, device, arguments.place.plan_options())?;
     let began = Instant::now();
     let outputs = {
         let bar = Bar::of("computing");

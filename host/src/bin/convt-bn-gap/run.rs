@@ -95,8 +95,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let options = Options::resolve(&arguments.options, &archive.metadata)?;
     let call = Call::new(archive.tensors, &options, arguments.output_dtype)?;
     let problem = call.problem.clone();
-    let device = arguments.place.open()?;
-    let outcome = call.execute(&device, arguments.place.plan_options())?;
+    let outcome = call.execute(&arguments.place.prepare()?, arguments.place.plan_options())?;
     if let Some(pending) = &pending {
         pending.write(&serialize(&outcome.tensors(), &metadata(&outcome, &options))?)?;
     }

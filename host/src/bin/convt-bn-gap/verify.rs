@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::Args;
 use comfy_table::{LineStyle, Table, TableStyle};
-use convt_bn_gap::{Device, check};
+use convt_bn_gap::check;
 use ndarray::{Array1, ArrayView5};
 use serde_json::{Value, json};
 
-use crate::arguments::{OutputDtype, Where};
+use crate::arguments::{OutputDtype, Place, Where};
 use crate::call::{Call, Outcome};
 use crate::failure::Failure;
 use crate::io::{EXPECTED, FromValues, Tensor, read_safetensors};
@@ -75,9 +75,15 @@ impl Comparison {
 
 /// Verifies every file, prints one row each.
 pub fn verify(arguments: &Arguments) -> Result<(), Failure> {
-    let device = arguments.place.open()?;
-    let rows: Vec<Row<'_>> =
-        arguments.files.iter().map(|file| Row { file, ended: compare(file, &device, arguments) }).collect();
+    let place = arguments.place.prepare()?;
+    let mut rows = Vec::with_capacity(arguments.files.len());
+    for file in &arguments.files {
+        match compare(file, &place, arguments) {
+            // Without a device no file can be verified, which is said once.
+            Err(failure @ Failure::Device(_)) if !place.is_open() => return Err(failure),
+            ended => rows.push(Row { file, ended }),
+        }
+    }
     if arguments.json {
         report::print(&Value::from_iter(rows.iter().map(as_json)).to_string())?;
     } else {
@@ -86,7 +92,7 @@ pub fn verify(arguments: &Arguments) -> Result<(), Failure> {
     worst(rows)
 }
 
-fn compare(file: &Path, device: &Device, arguments: &Arguments) -> Result<Comparison, Failure> {
+fn compare(file: &Path, place: &Place, arguments: &Arguments) -> Result<Comparison, Failure> {
     let mut archive = read_safetensors(file)?;
     let mut expected: BTreeMap<&str, Tensor> = BTreeMap::new();
     for name in EXPECTED {
@@ -104,7 +110,7 @@ fn compare(file: &Path, device: &Device, arguments: &Arguments) -> Result<Compar
     let options_of_file = Options::resolve(&OptionArguments::default(), &archive.metadata)?;
     let call = Call::new(archive.tensors, &options_of_file, arguments.output_dtype)?;
     let beta = call.beta()?;
-    let outcome = call.execute(device, arguments.place.plan_options())?;
+    let outcome = call.execute(place, arguments.place.plan_options())?;
 
     let mut errors = Vec::new();
     if let Some(tensor) = expected.remove("output") {
