@@ -4,12 +4,14 @@
 //! |---|---|---|
 //! | `segment_sums` | input | sums and largest magnitudes of its segments |
 //! | `box_sums` | these | sums of the boxes that taps carry, the scale of each input channel |
+//! | `conv_means` | kernel, sums of boxes, scales | the mean of z a (b, c), the scale of each output channel |
+//! | `split_taps` | kernel, scales | the taps as factors |
 //! | `channels_last` | input, scales | the input as factors |
-//! | `split_taps` | kernel, scales | the taps as factors, the scale of each output channel |
-//! | `conv_means` | kernel, sums of boxes | the mean of z a (b, c) |
 //! | `implicit_gemm` | factors, means | mean, M2 a (b, c, slice) |
 //! | `batch_norm_reduce` | these | mean, M2 a (b, c) |
 //! | `pool_finish` | these, the per-channel vectors | output, batch statistics, running statistics |
+//!
+//! `conv_means` and `split_taps` are on a stream of the plan's own ([`branch`](super::branch)), beside `channels_last`.
 
 use kernel_gpu::batch_norm_reduce::BatchNormReduce;
 use kernel_gpu::box_sums::{self, BoxSums};
@@ -19,6 +21,7 @@ use kernel_gpu::implicit_gemm::ImplicitGemm;
 use kernel_gpu::segment_sums::{self, SegmentSums};
 use kernel_gpu::split_taps::{self, SplitTaps};
 
+use super::branch::Fork;
 use super::device::{Bound, CudaDevice};
 use super::error::CudaError;
 use super::implicit_gemm;
@@ -124,8 +127,6 @@ impl TensorDirect {
         vec![
             (factors::SEGMENT_SUMS, cost(&[input, segments], 2 * problem.input_elements() as u64)),
             (factors::BOX_SUMS, cost(&[segments, lengths.box_sum.saturating_mul(8)], lengths.segment_sum)),
-            (factors::CHANNELS_LAST, cost(&[input, factors.0], 0)),
-            (factors::SPLIT_TAPS, cost(&[kernel, factors.1], 0)),
             (
                 factors::CONV_MEANS,
                 cost(
@@ -133,6 +134,8 @@ impl TensorDirect {
                     (problem.kernel_elements() as u64).saturating_mul(2 * batch),
                 ),
             ),
+            (factors::SPLIT_TAPS, cost(&[kernel, factors.1], 0)),
+            (factors::CHANNELS_LAST, cost(&[input, factors.0], 0)),
             (implicit_gemm::STAGE, cost(&[factors.0, factors.1, slices.saturating_mul(16)], self.design.flops)),
             (
                 batch_norm_reduce::STAGE,
@@ -171,24 +174,32 @@ impl TensorDirect {
             };
             factors::launch(&self.box_sums, "launching box_sums", p.blocks(), &p, stream, bound)?;
             after(factors::BOX_SUMS)?;
+            // The taps' stages beside the input's: neither fills a device where there is little of its own.
+            let mut taps = Fork::of(target)?;
+            let p = ConvMeans {
+                kernel: target.kernel(),
+                sum: m.box_sum.global(),
+                exponent: m.exponent.global(),
+                mean: m.conv_mean.global_mut(),
+                channel_exponent: m.channel_exponent.global_mut(),
+                boxes,
+            };
+            factors::launch(&self.conv_means, "launching conv_means", p.blocks(), &p, taps.stream(), bound)?;
+            after(factors::CONV_MEANS)?;
+            let p = SplitTaps {
+                kernel: target.kernel(),
+                exponent: m.exponent.global(),
+                channel_exponent: m.channel_exponent.global(),
+                taps: m.taps.global_mut(),
+                conv,
+            };
+            factors::launch(&self.split_taps, "launching split_taps", p.blocks(), &p, taps.stream(), bound)?;
+            after(factors::SPLIT_TAPS)?;
             let p =
                 ChannelsLast { input: target.input(), exponent: m.exponent.global(), rows: m.rows.global_mut(), conv };
             factors::launch(&self.channels_last, "launching channels_last", p.blocks(), &p, stream, bound)?;
             after(factors::CHANNELS_LAST)?;
-            let p = SplitTaps {
-                kernel: target.kernel(),
-                exponent: m.exponent.global(),
-                taps: m.taps.global_mut(),
-                channel_exponent: m.channel_exponent.global_mut(),
-                conv,
-            };
-            let blocks = u64::from(conv.shape.out_channels);
-            factors::launch(&self.split_taps, "launching split_taps", blocks, &p, stream, bound)?;
-            after(factors::SPLIT_TAPS)?;
-            let p =
-                ConvMeans { kernel: target.kernel(), sum: m.box_sum.global(), mean: m.conv_mean.global_mut(), boxes };
-            factors::launch(&self.conv_means, "launching conv_means", p.blocks(), &p, stream, bound)?;
-            after(factors::CONV_MEANS)?;
+            taps.join()?;
             let p = ImplicitGemm {
                 rows: m.rows.global(),
                 taps: m.taps.global(),

@@ -96,16 +96,23 @@ pub fn run(setting: &Setting, schedule: Schedule, (x, w): (&[f32], &[f32]), fact
     launch(box_sums::SPEC.name, p.blocks(), schedule, case, &memory, &p);
     let p = ChannelsLast { input, exponent: exponent.global(), rows: input_rows.global_mut(), conv };
     launch(channels_last::SPEC.name, p.blocks(), schedule, case, &memory, &p);
+    let p = ConvMeans {
+        kernel,
+        sum: box_sum.global(),
+        exponent: exponent.global(),
+        mean: conv_mean.global_mut(),
+        channel_exponent: channel_exponent.global_mut(),
+        boxes,
+    };
+    launch(conv_means::SPEC.name, p.blocks(), schedule, case, &memory, &p);
     let p = SplitTaps {
         kernel,
         exponent: exponent.global(),
+        channel_exponent: channel_exponent.global(),
         taps: kernel_taps.global_mut(),
-        channel_exponent: channel_exponent.global_mut(),
         conv,
     };
-    launch(split_taps::SPEC.name, u64::from(shape.out_channels), schedule, case, &memory, &p);
-    let p = ConvMeans { kernel, sum: box_sum.global(), mean: conv_mean.global_mut(), boxes };
-    launch(conv_means::SPEC.name, p.blocks(), schedule, case, &memory, &p);
+    launch(split_taps::SPEC.name, p.blocks(), schedule, case, &memory, &p);
     let mut rows_read = input_rows.global();
     if factors == Factors::WithoutLow {
         let mut values = memory.read(&input_rows);

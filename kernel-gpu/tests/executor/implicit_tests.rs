@@ -65,6 +65,14 @@ fn the_edges_of_tiles() {
     check(&Setting::new(case([2, 40, 5], [3, 4, 5], [1; 3]), 4, 64));
 }
 
+/// The means' threads: several input channels each, several taps each, output channels that are no fours of a group.
+#[test]
+fn many_taps_and_channels() {
+    check(&Setting::new(case([9, 40, 6], [1, 2, 2], [3; 3]), 8, 32));
+    check(&Setting::new(case([1, 2, 3], [1, 1, 3], [1, 1, 520]), 1, 32));
+    check(&Setting::new(case([2, 6, 10], [1, 2, 2], [1, 2, 2]).with([1; 3], [0, 1, 0], [1; 3], [0; 3], 2), 1, 32));
+}
+
 /// Lines of more than a segment.
 #[test]
 fn long_lines() {
