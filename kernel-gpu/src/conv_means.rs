@@ -47,7 +47,7 @@ const COLUMNS: u32 = 4;
 /// Sums of a warp: a (column, image) each; the largest of each column lie behind them.
 const SUMS: u32 = COLUMNS * IMAGES;
 /// Warps of a block.
-const WARPS: u32 = 16;
+const WARPS: u32 = 12;
 
 /// The launch.
 pub const SPEC: KernelSpec =
@@ -90,6 +90,9 @@ pub mod device {
     use crate::conv_shape::div_rem;
     use crate::factors::{power, wide_exponent};
 
+    /// Input channels of which a thread loads taps at once.
+    const FLIGHT: usize = 4;
+
     /// What a block computes.
     #[derive(Clone, Copy)]
     struct Item {
@@ -100,17 +103,17 @@ pub mod device {
         image: u32,
     }
 
-    /// What a thread has found: sums of four columns and eight images, the largest of each column.
+    /// What a thread has found: sums of four columns and eight images, and of the largest of each column the upper word, which has its exponent.
     struct Found {
         sums: [[f64; IMAGES as usize]; COLUMNS as usize],
-        largest: [f64; COLUMNS as usize],
+        largest: [u32; COLUMNS as usize],
     }
 
     /// See the module.
     ///
     /// # Safety
     /// The arrays hold what the fields say and nobody else accesses the outputs; the launch is as [`SPEC`] says.
-    #[kernel(max_threads = 512, min_blocks = 1)]
+    #[kernel(max_threads = 384, min_blocks = 1)]
     pub unsafe fn conv_means(p: ConvMeans) {
         let mut unit = block_idx_x() as u64;
         while unit < p.blocks() {
@@ -129,7 +132,7 @@ pub mod device {
         }
     }
 
-    /// This thread's part of an item; columns and images past the last are as the last.
+    /// This thread's part of an item; what is of columns and images past the last is 0.
     ///
     /// # Safety
     /// The item exists; `NARROW` is whether elements are.
@@ -143,42 +146,48 @@ pub mod device {
         // What is left of the threads has no group.
         let first = if of < groups { of } else { ins };
         let (row, sums_row) = (outs as u64 * taps as u64, boxes.boxes() as u64 * shape.batch as u64);
-        let mut found = Found { sums: [[0.0; 8]; 4], largest: [0.0; 4] };
+        let first_tap = item.column as u64 * taps as u64;
+        let mut found = Found { sums: [[0.0; 8]; 4], largest: [0; 4] };
         while tap < taps {
             let number = box_of(boxes, tap);
             let mut ci = first;
             while ci < ins {
-                let mut bits = [[0u32; 4]; 2];
-                unroll!(i < 2, {
+                let mut bits = [[0u32; 4]; FLIGHT];
+                unroll!(i < 4, {
                     let ci = ci + i as u32 * groups;
                     if ci < ins {
-                        let w = p.kernel.offset((item.group * ins + ci) as u64 * row + tap as u64);
+                        let mut w = p.kernel.offset((item.group * ins + ci) as u64 * row + first_tap + tap as u64);
                         unroll!(j < 4, {
-                            let column = clamped(item.column + j as u32, outs);
-                            // SAFETY: a tap of an input channel and an output channel of the group.
-                            bits[i][j] = unsafe { w.bits::<NARROW>(column as u64 * taps as u64) };
+                            if item.column + (j as u32) < outs {
+                                // SAFETY: a tap of an input channel and an output channel of the group.
+                                bits[i][j] = unsafe { w.bits::<NARROW>(0) };
+                            }
+                            w = w.offset(taps as u64);
                         });
                     }
                 });
-                unroll!(i < 2, {
+                unroll!(i < 4, {
                     let ci = ci + i as u32 * groups;
                     if ci < ins {
                         let channel = (item.group * ins + ci) as u64;
                         let mut of = [0f64; 8];
                         if let Some(number) = number {
-                            let of_box = p.sum.offset(channel * sums_row + number as u64 * shape.batch as u64);
+                            let row = channel * sums_row + number as u64 * shape.batch as u64;
+                            let of_box = p.sum.offset(row + item.image as u64);
                             unroll!(b < 8, {
-                                let image = clamped(item.image + b as u32, shape.batch);
-                                // SAFETY: the sum of a box of an input channel and an image.
-                                of[b] = unsafe { of_box.load(image as u64) };
+                                if item.image + (b as u32) < shape.batch {
+                                    // SAFETY: the sum of a box of an input channel and an image.
+                                    of[b] = unsafe { of_box.load(b as u64) };
+                                }
                             });
                         }
                         // SAFETY: an input channel.
                         let scale = power(unsafe { p.exponent.load(channel) });
                         unroll!(j < 4, {
                             let tap = p.kernel.widen::<NARROW>(bits[i][j]) as f64;
-                            let size = tap.abs() * scale;
-                            let is_larger = size > found.largest[j] && size < f64::INFINITY;
+                            let size = ((tap * scale).abs().to_bits() >> 32) as u32;
+                            // An exponent of all ones is not finite.
+                            let is_larger = size > found.largest[j] && size < 0x7ff0_0000;
                             found.largest[j] = if is_larger { size } else { found.largest[j] };
                             if number.is_some() {
                                 unroll!(b < 8, {
@@ -188,7 +197,7 @@ pub mod device {
                         });
                     }
                 });
-                ci += 2 * groups;
+                ci += FLIGHT as u32 * groups;
             }
             tap += slots;
         }
@@ -202,12 +211,6 @@ pub mod device {
         let (k0, k1) = split(line, boxes.shape.kernel[1]);
         let k = [k0, k1, k2];
         if boxes.options.carries(k, boxes.shape.input) { Some(boxes.box_of(k)) } else { None }
-    }
-
-    /// The index, the last where it is past that.
-    #[inline(always)]
-    fn clamped(index: u32, count: u32) -> u32 {
-        if index < count { index } else { count - 1 }
     }
 
     /// Adds up what the threads found, and stores it.
@@ -233,7 +236,7 @@ pub mod device {
                     unroll!(b < 8, {
                         of_warp.store(j as u32 * IMAGES + b as u32, found.sums[j][b]);
                     });
-                    of_warp.store(SUMS + j as u32, found.largest[j]);
+                    of_warp.store(SUMS + j as u32, f64::from_bits((found.largest[j] as u64) << 32));
                 }
             }
         });
@@ -244,7 +247,7 @@ pub mod device {
         let (column, b) = (item.column + column, item.image + image);
         if thread < SUMS + COLUMNS && column < outs && b < shape.batch {
             let (mut sum, mut largest) = (0f64, 0f64);
-            unroll!(i < 16, {
+            unroll!(i < 12, {
                 // SAFETY: written before the barrier.
                 let value = unsafe { all.load(i as u32 * (SUMS + COLUMNS) + thread) };
                 sum += value;
