@@ -7,7 +7,7 @@
 //! So a product of factors is `2^−g[c]` of the product, whatever the channels' scales. g: [`conv_means`](crate::conv_means).
 //!
 //! The (c, k) of an input channel and a group are one run of memory, and in what is written the chunks of a (c, k) are one. So a warp takes 32
-//! neighbouring (c, k) of a chunk, which it reads in whole lines, and the warps of a block the next chunks of these.
+//! neighbouring (c, k) of a chunk, which it reads in whole lines and writes in whole sectors, and the warps of a block the next chunks of these.
 //!
 //! **Cost.** Reads w once and writes as much.
 //!
@@ -17,6 +17,7 @@ use cuda_std::global::{Global, GlobalMut};
 use cuda_std::launch::KernelSpec;
 
 use crate::element::Tensor;
+use crate::factors::STORE_BYTES;
 use crate::phased_conv::PhasedConv;
 
 /// The parameters.
@@ -39,7 +40,8 @@ pub struct SplitTaps {
 const WARPS: u32 = 8;
 
 /// The launch.
-pub const SPEC: KernelSpec = KernelSpec { name: "split_taps", threads: 32 * WARPS, min_blocks: 4, shared_bytes: 0 };
+pub const SPEC: KernelSpec =
+    KernelSpec { name: "split_taps", threads: 32 * WARPS, min_blocks: 2, shared_bytes: WARPS * STORE_BYTES };
 
 impl SplitTaps {
     /// (c, k) of a group.
@@ -68,12 +70,13 @@ impl SplitTaps {
 
 pub mod device {
     //! The device code.
+    use cuda_std::shared::Shared;
     use cuda_std::thread::{block_idx_x, grid_dim_x, lane_index, warp_index};
     use cuda_std::{kernel, unroll};
 
     use super::*;
     use crate::conv_shape::div_rem;
-    use crate::factors::device::words;
+    use crate::factors::device::{store_chunks, words};
     use crate::factors::{parts, power};
     use crate::phased_conv::CHUNK;
 
@@ -81,33 +84,35 @@ pub mod device {
     ///
     /// # Safety
     /// The arrays hold what the fields say and nobody else accesses the output; the launch is as [`SPEC`] says.
-    #[kernel(max_threads = 256, min_blocks = 4)]
+    #[kernel(max_threads = 256, min_blocks = 2)]
     pub unsafe fn split_taps(p: SplitTaps) {
-        let mut item = block_idx_x() as u64 * WARPS as u64 + warp_index() as u64;
+        let warp = warp_index();
+        let mut item = block_idx_x() as u64 * WARPS as u64 + warp as u64;
         while item < p.items() {
             let (rest, chunk) = div_rem(item, p.conv.chunks() as u64);
             let (group, run) = div_rem(rest, p.column_runs());
-            let column = run * 32 + lane_index() as u64;
-            if column < p.columns() {
-                // SAFETY: a (c, k) and a chunk that exist, of this thread.
-                unsafe {
-                    match p.kernel.is_narrow() {
-                        true => write::<true>(&p, group as u32, column, chunk as u32),
-                        false => write::<false>(&p, group as u32, column, chunk as u32),
-                    }
+            let (group, chunk) = (group as u32, chunk as u32);
+            // SAFETY: a run and a chunk that exist, of this warp, whose lanes are together.
+            unsafe {
+                match p.kernel.is_narrow() {
+                    true => write::<true>(&p, warp, group, 32 * run, chunk),
+                    false => write::<false>(&p, warp, group, 32 * run, chunk),
                 }
             }
             item += grid_dim_x() as u64 * WARPS as u64;
         }
     }
 
-    /// Writes the factors of a chunk of (c, k) number `column` of a group.
+    /// Writes the factors of a chunk of the (c, k) of a group from number `start` on, one a lane.
     ///
     /// # Safety
-    /// They exist, and are this thread's; `NARROW` is whether elements are.
+    /// The first exists, and they are this warp's; all its lanes come together; `NARROW` is whether elements are.
     #[inline(always)]
-    unsafe fn write<const NARROW: bool>(p: &SplitTaps, group: u32, column: u64, chunk: u32) {
+    unsafe fn write<const NARROW: bool>(p: &SplitTaps, warp: u32, group: u32, start: u64, chunk: u32) {
         let (ins, columns, first) = (p.conv.in_channels, p.columns(), chunk * CHUNK);
+        let count = if columns - start < 32 { (columns - start) as u32 } else { 32 };
+        // Lanes past the last have its factors, and do not store them.
+        let column = start + if lane_index() < count { lane_index() } else { count - 1 } as u64;
         let channel = (group * ins + first) as u64;
         let w = p.kernel.offset(channel * columns + column);
         let mut bits = [0u32; CHUNK as usize];
@@ -133,14 +138,10 @@ pub mod device {
         unroll!(i < 8, {
             [high[i], low[i]] = words(p.kernel.element(), [values[2 * i], values[2 * i + 1]]);
         });
-        let (row, parts) = (group as u64 * columns + column, parts(p.kernel.element()));
-        let at = (row * p.conv.chunks() as u64 + chunk as u64) * (8 * parts) as u64;
-        // SAFETY: 8 words a plane, at multiples of 32 bytes; this thread's.
-        unsafe {
-            p.taps.store_array(at, high);
-            if parts == 2 {
-                p.taps.store_array(at + 8, low);
-            }
-        }
+        let (row, parts) = (group as u64 * columns + start, parts(p.kernel.element()));
+        let pitch = p.conv.chunks() as u64 * (8 * parts) as u64;
+        let to = p.taps.offset(row * pitch + (chunk * 8 * parts) as u64);
+        // SAFETY: chunks of `count` (c, k), at multiples of 32 bytes; this warp's.
+        unsafe { store_chunks(Shared::dynamic(warp * STORE_BYTES), to, pitch, count, parts, [high, low]) }
     }
 }
