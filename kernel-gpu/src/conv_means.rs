@@ -1,13 +1,17 @@
-//! The mean of the convolution over its positions, without the convolution.
+//! The mean of the convolution over its positions, without the convolution, and the scale of each output channel.
 //!
 //! ```text
 //! mean[b,c] = 1/P · Σ_ci Σ_k w[ci,c,k] · S[ci, box of k, b]            all in f64; taps that carry nothing are left out
+//! g[c] of the largest |w[ci,c,k]|·2^e[ci]        of the finite ones, see [`factors`](crate::factors)
 //! ```
 //!
 //! S: [`input_boxes`](crate::input_boxes). What the output needs is m − μ, perhaps 1e-4 of m: so it is not taken from rounded z.
 //!
-//! A block makes eight images of an output channel: thread t the products (ci, k) numbered t, t + 256, … in order; then the lanes as a
-//! tree, then the warps in order.
+//! A block makes eight images of four output channels, so that a sum S serves four taps and a tap eight sums. Its threads are groups of as
+//! many as there are taps: a thread keeps its tap (and the next, where taps are more than threads) and takes the input channels of its
+//! group, a group's distance apart, in order; then the lanes add up as a tree, then the warps in order.
+//!
+//! **Cost.** Reads w once for eight images, neighbours neighbouring taps; 8 f64 FMA a tap.
 //!
 //! **Launch.** One dimension, any number of blocks.
 
@@ -16,6 +20,7 @@ use cuda_std::launch::KernelSpec;
 
 use crate::element::Tensor;
 use crate::input_boxes::InputBoxes;
+use crate::phased_conv::split;
 
 /// The parameters.
 #[repr(C)]
@@ -25,20 +30,28 @@ pub struct ConvMeans {
     pub kernel: Tensor<f32>,
     /// S, (ci, box, b).
     pub sum: Global<f64>,
+    /// e of each ci.
+    pub exponent: Global<i32>,
     /// Out: the mean of z a (b, c), unscaled.
     pub mean: GlobalMut<f64>,
+    /// Out: g of each c.
+    pub channel_exponent: GlobalMut<i32>,
     /// The convolution's boxes.
     pub boxes: InputBoxes,
 }
 
 /// Images of a block.
 const IMAGES: u32 = 8;
+/// Output channels of a block.
+const COLUMNS: u32 = 4;
+/// Sums of a warp: a (column, image) each; the largest of each column lie behind them.
+const SUMS: u32 = COLUMNS * IMAGES;
 /// Warps of a block.
-const WARPS: u32 = 8;
+const WARPS: u32 = 12;
 
 /// The launch.
 pub const SPEC: KernelSpec =
-    KernelSpec { name: "conv_means", threads: 32 * WARPS, min_blocks: 3, shared_bytes: 8 * WARPS * IMAGES };
+    KernelSpec { name: "conv_means", threads: 32 * WARPS, min_blocks: 1, shared_bytes: 8 * WARPS * (SUMS + COLUMNS) };
 
 impl ConvMeans {
     /// Runs of eight images.
@@ -47,9 +60,21 @@ impl ConvMeans {
         self.boxes.shape.batch.div_ceil(IMAGES)
     }
 
+    /// Output channels of a group.
+    #[inline(always)]
+    const fn out_channels(&self) -> u32 {
+        split(self.boxes.shape.out_channels, self.boxes.options.groups).0
+    }
+
+    /// Runs of four output channels of a group.
+    #[inline(always)]
+    const fn column_runs(&self) -> u32 {
+        self.out_channels().div_ceil(COLUMNS)
+    }
+
     /// Blocks that have work.
     pub const fn blocks(&self) -> u64 {
-        self.boxes.shape.out_channels as u64 * self.runs() as u64
+        self.boxes.options.groups as u64 * self.column_runs() as u64 * self.runs() as u64
     }
 }
 
@@ -63,109 +88,181 @@ pub mod device {
 
     use super::*;
     use crate::conv_shape::div_rem;
-    use crate::phased_conv::split;
+    use crate::factors::{power, wide_exponent};
+
+    /// Input channels of which a thread loads taps at once.
+    const FLIGHT: usize = 4;
+
+    /// What a block computes.
+    #[derive(Clone, Copy)]
+    struct Item {
+        group: u32,
+        /// The first of its output channels in the group.
+        column: u32,
+        /// The first of its images.
+        image: u32,
+    }
+
+    /// What a thread has found: sums of four columns and eight images, and of the largest of each column the upper word, which has its exponent.
+    struct Found {
+        sums: [[f64; IMAGES as usize]; COLUMNS as usize],
+        largest: [u32; COLUMNS as usize],
+    }
 
     /// See the module.
     ///
     /// # Safety
-    /// The arrays hold what the fields say and nobody else accesses the output; the launch is as [`SPEC`] says.
-    #[kernel(max_threads = 256, min_blocks = 3)]
+    /// The arrays hold what the fields say and nobody else accesses the outputs; the launch is as [`SPEC`] says.
+    #[kernel(max_threads = 384, min_blocks = 1)]
     pub unsafe fn conv_means(p: ConvMeans) {
-        let (shape, all, warp) = (&p.boxes.shape, Shared::<f64>::dynamic(0), warp_index());
         let mut unit = block_idx_x() as u64;
         while unit < p.blocks() {
-            let (c, run) = div_rem(unit, p.runs() as u64);
-            let first = run as u32 * IMAGES;
-            // SAFETY: c < Cout, first < B.
-            let mut sums = unsafe {
-                match p.boxes.is_whole() {
-                    true => sums::<Whole>(&p, c as u32, first),
-                    false => sums::<Boxes>(&p, c as u32, first),
-                }
-            };
-            unroll!(i < 8, {
-                unroll!(level < 5, {
-                    sums[i] += shuffle_xor(sums[i], 16 >> level);
-                });
-                if lane_index() == 0 {
-                    // SAFETY: one element a (warp, image); the last unit's are read.
-                    unsafe { all.store(warp * IMAGES + i as u32, sums[i]) };
-                }
-            });
-            sync_threads();
-            let b = first + thread_idx_x();
-            if thread_idx_x() < IMAGES && b < shape.batch {
-                let mut sum = 0f64;
-                unroll!(i < 8, {
-                    // SAFETY: written before the barrier.
-                    sum += unsafe { all.load(i as u32 * IMAGES + thread_idx_x()) };
-                });
-                // SAFETY: (b, c) exists and has one writer.
-                unsafe {
-                    p.mean.store(b as u64 * shape.out_channels as u64 + c, sum / p.boxes.options.positions() as f64)
+            let (rest, run) = div_rem(unit, p.runs() as u64);
+            let (group, columns) = split(rest as u32, p.column_runs());
+            let item = Item { group, column: columns * COLUMNS, image: run as u32 * IMAGES };
+            // SAFETY: the item exists and is this block's; all threads come together.
+            unsafe {
+                let found = match p.kernel.is_narrow() {
+                    true => find::<true>(&p, item),
+                    false => find::<false>(&p, item),
                 };
+                finish(&p, item, found);
             }
-            sync_threads();
             unit += grid_dim_x() as u64;
         }
     }
 
-    /// Which box a tap has.
-    trait Taps {
-        /// The box, `None` for a tap that carries nothing.
-        fn of(boxes: &InputBoxes, tap: u32) -> Option<u32>;
-    }
-    /// All taps carry all of the input.
-    struct Whole;
-    /// Each tap has its own.
-    struct Boxes;
-    impl Taps for Whole {
-        #[inline(always)]
-        fn of(_: &InputBoxes, _: u32) -> Option<u32> {
-            Some(0)
-        }
-    }
-    impl Taps for Boxes {
-        #[inline(always)]
-        fn of(boxes: &InputBoxes, tap: u32) -> Option<u32> {
-            let (line, k2) = split(tap, boxes.shape.kernel[2]);
-            let (k0, k1) = split(line, boxes.shape.kernel[1]);
-            let k = [k0, k1, k2];
-            if boxes.options.carries(k, boxes.shape.input) { Some(boxes.box_of(k)) } else { None }
-        }
-    }
-
-    /// This thread's part of the sums of eight images from `first` on, those past the last as the last.
+    /// This thread's part of an item; what is of columns and images past the last is 0.
     ///
     /// # Safety
-    /// c < Cout, first < B.
+    /// The item exists; `NARROW` is whether elements are.
     #[inline(always)]
-    unsafe fn sums<T: Taps>(p: &ConvMeans, c: u32, first: u32) -> [f64; IMAGES as usize] {
+    unsafe fn find<const NARROW: bool>(p: &ConvMeans, item: Item) -> Found {
         let (boxes, shape) = (&p.boxes, &p.boxes.shape);
-        let groups = boxes.options.groups;
-        let (ins, outs) = (split(shape.in_channels, groups).0, split(shape.out_channels, groups).0);
-        let (group, column) = split(c, outs);
-        let taps = shape.taps();
-        let w = p.kernel.offset(column as u64 * taps as u64);
-        let mut sums = [0f64; IMAGES as usize];
-        let mut at = thread_idx_x();
-        while at < ins * taps {
-            let (ci, tap) = split(at, taps);
-            let ci = (group * ins + ci) as u64;
-            if let Some(number) = T::of(boxes, tap) {
-                // SAFETY: a tap of (ci, c); the sums of (ci, box) of all images.
+        let (ins, outs, taps) = (split(shape.in_channels, boxes.options.groups).0, p.out_channels(), shape.taps());
+        let slots = if taps < SPEC.threads { taps } else { SPEC.threads };
+        let groups = split(SPEC.threads, slots).0;
+        let (of, mut tap) = split(thread_idx_x(), slots);
+        // What is left of the threads has no group.
+        let first = if of < groups { of } else { ins };
+        let (row, sums_row) = (outs as u64 * taps as u64, boxes.boxes() as u64 * shape.batch as u64);
+        let first_tap = item.column as u64 * taps as u64;
+        let mut found = Found { sums: [[0.0; 8]; 4], largest: [0; 4] };
+        while tap < taps {
+            let number = box_of(boxes, tap);
+            let mut ci = first;
+            while ci < ins {
+                let mut bits = [[0u32; 4]; FLIGHT];
+                unroll!(i < 4, {
+                    let ci = ci + i as u32 * groups;
+                    if ci < ins {
+                        let mut w = p.kernel.offset((item.group * ins + ci) as u64 * row + first_tap + tap as u64);
+                        unroll!(j < 4, {
+                            if item.column + (j as u32) < outs {
+                                // SAFETY: a tap of an input channel and an output channel of the group.
+                                bits[i][j] = unsafe { w.bits::<NARROW>(0) };
+                            }
+                            w = w.offset(taps as u64);
+                        });
+                    }
+                });
+                unroll!(i < 4, {
+                    let ci = ci + i as u32 * groups;
+                    if ci < ins {
+                        let channel = (item.group * ins + ci) as u64;
+                        let mut of = [0f64; 8];
+                        if let Some(number) = number {
+                            let row = channel * sums_row + number as u64 * shape.batch as u64;
+                            let of_box = p.sum.offset(row + item.image as u64);
+                            unroll!(b < 8, {
+                                if item.image + (b as u32) < shape.batch {
+                                    // SAFETY: the sum of a box of an input channel and an image.
+                                    of[b] = unsafe { of_box.load(b as u64) };
+                                }
+                            });
+                        }
+                        // SAFETY: an input channel.
+                        let scale = power(unsafe { p.exponent.load(channel) });
+                        unroll!(j < 4, {
+                            let tap = p.kernel.widen::<NARROW>(bits[i][j]) as f64;
+                            let size = ((tap * scale).abs().to_bits() >> 32) as u32;
+                            // An exponent of all ones is not finite.
+                            let is_larger = size > found.largest[j] && size < 0x7ff0_0000;
+                            found.largest[j] = if is_larger { size } else { found.largest[j] };
+                            if number.is_some() {
+                                unroll!(b < 8, {
+                                    found.sums[j][b] = tap.fma(of[b], found.sums[j][b]);
+                                });
+                            }
+                        });
+                    }
+                });
+                ci += FLIGHT as u32 * groups;
+            }
+            tap += slots;
+        }
+        found
+    }
+
+    /// The box of a tap, `None` where it carries nothing.
+    #[inline(always)]
+    fn box_of(boxes: &InputBoxes, tap: u32) -> Option<u32> {
+        let (line, k2) = split(tap, boxes.shape.kernel[2]);
+        let (k0, k1) = split(line, boxes.shape.kernel[1]);
+        let k = [k0, k1, k2];
+        if boxes.options.carries(k, boxes.shape.input) { Some(boxes.box_of(k)) } else { None }
+    }
+
+    /// Adds up what the threads found, and stores it.
+    ///
+    /// # Safety
+    /// The item exists and is this block's; all threads come together.
+    #[inline(always)]
+    unsafe fn finish(p: &ConvMeans, item: Item, mut found: Found) {
+        let (shape, outs) = (&p.boxes.shape, p.out_channels());
+        let (all, warp) = (Shared::<f64>::dynamic(0), warp_index());
+        let of_warp = all.offset(warp * (SUMS + COLUMNS));
+        unroll!(j < 4, {
+            unroll!(level < 5, {
+                let other = shuffle_xor(found.largest[j], 16 >> level);
+                found.largest[j] = if other > found.largest[j] { other } else { found.largest[j] };
+                unroll!(b < 8, {
+                    found.sums[j][b] += shuffle_xor(found.sums[j][b], 16 >> level);
+                });
+            });
+            if lane_index() == 0 {
+                // SAFETY: elements of this warp; the last item's are read.
                 unsafe {
-                    let tap = w.load(ci * outs as u64 * taps as u64 + tap as u64) as f64;
-                    let of = p.sum.offset((ci * boxes.boxes() as u64 + number as u64) * shape.batch as u64);
-                    unroll!(i < 8, {
-                        let b = first + i as u32;
-                        let b = if b < shape.batch { b } else { shape.batch - 1 };
-                        sums[i] = tap.fma(of.load(b as u64), sums[i]);
+                    unroll!(b < 8, {
+                        of_warp.store(j as u32 * IMAGES + b as u32, found.sums[j][b]);
                     });
+                    of_warp.store(SUMS + j as u32, f64::from_bits((found.largest[j] as u64) << 32));
                 }
             }
-            at += SPEC.threads;
+        });
+        sync_threads();
+        let thread = thread_idx_x();
+        let is_sum = thread < SUMS;
+        let (column, image) = if is_sum { (thread / IMAGES, thread % IMAGES) } else { (thread % COLUMNS, 0) };
+        let (column, b) = (item.column + column, item.image + image);
+        if thread < SUMS + COLUMNS && column < outs && b < shape.batch {
+            let (mut sum, mut largest) = (0f64, 0f64);
+            unroll!(i < 12, {
+                // SAFETY: written before the barrier.
+                let value = unsafe { all.load(i as u32 * (SUMS + COLUMNS) + thread) };
+                sum += value;
+                largest = if value > largest { value } else { largest };
+            });
+            let c = (item.group * outs + column) as u64;
+            // SAFETY: (b, c) exists and has one writer; of the runs of images, which all find the same g, the first writes it.
+            unsafe {
+                if is_sum {
+                    p.mean.store(b as u64 * shape.out_channels as u64 + c, sum / p.boxes.options.positions() as f64);
+                } else if item.image == 0 {
+                    p.channel_exponent.store(c, wide_exponent(largest));
+                }
+            }
         }
-        sums
+        sync_threads();
     }
 }

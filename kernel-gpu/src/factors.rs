@@ -19,6 +19,9 @@ pub const PLANES: u32 = 4;
 /// The power of two below which the largest scaled magnitude lies.
 const TOP: i32 = 15;
 
+/// Bytes of shared memory through which a warp stores its chunks: 32 of two planes.
+pub const STORE_BYTES: u32 = 32 * 64;
+
 /// Planes of a chunk for tensors of that type.
 pub const fn parts(element: ElementType) -> u32 {
     if matches!(element, ElementType::F16 | ElementType::Bf16) { 1 } else { 2 }
@@ -50,7 +53,12 @@ pub const fn power(exponent: i32) -> f64 {
 pub mod device {
     //! The device code.
     use cuda_std::convert::{Bf16, Bf16x2, F16, F16x2};
+    use cuda_std::global::GlobalMut;
     use cuda_std::mma::{m16n8k16_bf16, m16n8k16_f16};
+    use cuda_std::shared::Shared;
+    use cuda_std::thread::lane_index;
+    use cuda_std::unroll;
+    use cuda_std::warp::sync_warp;
 
     use super::*;
 
@@ -102,6 +110,49 @@ pub mod device {
         #[track_caller]
         fn multiply(a: [u32; 4], b: [u32; 2], c: [f32; 4]) -> [f32; 4] {
             m16n8k16_bf16(a, b, c)
+        }
+    }
+
+    /// Stores a chunk a lane, `pitch` words apart, those of the first `count` lanes, each 8 words a plane. They change places in shared memory,
+    /// [`STORE_BYTES`] of this warp's: neighbouring lanes then write neighbouring pieces of one chunk, whole sectors at once. Piece p
+    /// (16 bytes) of chunk r lies where eight neighbours find all banks.
+    ///
+    /// # Safety
+    /// The chunks of those lanes exist, on 16-byte boundaries, and are this warp's; all its lanes come together.
+    #[inline(always)]
+    #[track_caller]
+    pub unsafe fn store_chunks(
+        stage: Shared<u32>,
+        to: GlobalMut<u32>,
+        pitch: u64,
+        count: u32,
+        parts: u32,
+        [high, low]: [[u32; 8]; 2],
+    ) {
+        let (lane, bits) = (lane_index(), parts); // 2 or 4 pieces a chunk
+        let place = |row: u32, piece: u32| 4 * ((row << bits) + (piece ^ (((row << bits) / 8) & ((1 << bits) - 1))));
+        // SAFETY: pieces of this lane's chunk, inside of the warp's memory, with a barrier before they are read and behind that;
+        // of the chunks of lanes below `count`, the caller's promise.
+        unsafe {
+            stage.store_16(place(lane, 0), &high[..4]);
+            stage.store_16(place(lane, 1), &high[4..]);
+            if parts == 2 {
+                stage.store_16(place(lane, 2), &low[..4]);
+                stage.store_16(place(lane, 3), &low[4..]);
+            }
+            sync_warp();
+            unroll!(i < 4, {
+                if i < 1 << bits {
+                    let number = 32 * i as u32 + lane;
+                    let (row, piece) = (number >> bits, number & ((1 << bits) - 1));
+                    if row < count {
+                        let mut words = [0u32; 4];
+                        stage.load_16(place(row, piece), &mut words);
+                        to.store_array(row as u64 * pitch + 4 * piece as u64, words);
+                    }
+                }
+            });
+            sync_warp();
         }
     }
 

@@ -1,14 +1,15 @@
-//! The taps as factors of products, and the scale of each output channel.
+//! The taps as factors of products.
 //!
 //! ```text
 //! (c, k, chunk of 16 channels):   w[ci,c,k]·2^(e[ci] − g[c]), as [`factors`](crate::factors) says
-//! g[c] of the largest |w[ci,c,k]|·2^e[ci]        of the finite ones
 //! ```
 //!
-//! So a product of factors is `2^−g[c]` of the product, whatever the channels' scales. A block makes an output channel: its
-//! threads look for the largest, then each writes rows of (k, chunk), neighbours neighbouring taps.
+//! So a product of factors is `2^−g[c]` of the product, whatever the channels' scales. g: [`conv_means`](crate::conv_means).
 //!
-//! **Cost.** Reads w twice, the second time mostly from caches, and writes as much as there is.
+//! The (c, k) of an input channel and a group are one run of memory, and in what is written the chunks of a (c, k) are one. So a warp takes 32
+//! neighbouring (c, k) of a chunk, which it reads in whole lines and writes in whole sectors, and the warps of a block the next chunks of these.
+//!
+//! **Cost.** Reads w once and writes as much.
 //!
 //! **Launch.** One dimension, any number of blocks.
 
@@ -16,6 +17,7 @@ use cuda_std::global::{Global, GlobalMut};
 use cuda_std::launch::KernelSpec;
 
 use crate::element::Tensor;
+use crate::factors::STORE_BYTES;
 use crate::phased_conv::PhasedConv;
 
 /// The parameters.
@@ -26,10 +28,10 @@ pub struct SplitTaps {
     pub kernel: Tensor<f32>,
     /// e of each ci.
     pub exponent: Global<i32>,
+    /// g of each c.
+    pub channel_exponent: Global<i32>,
     /// Out: (c, k, chunk, plane, 8 words).
     pub taps: GlobalMut<u32>,
-    /// Out: g of each c.
-    pub channel_exponent: GlobalMut<i32>,
     /// The convolution.
     pub conv: PhasedConv,
 }
@@ -37,143 +39,109 @@ pub struct SplitTaps {
 /// Warps of a block.
 const WARPS: u32 = 8;
 
-/// The launch: a block an output channel, or any other number.
+/// The launch.
 pub const SPEC: KernelSpec =
-    KernelSpec { name: "split_taps", threads: 32 * WARPS, min_blocks: 4, shared_bytes: 8 * WARPS };
+    KernelSpec { name: "split_taps", threads: 32 * WARPS, min_blocks: 2, shared_bytes: WARPS * STORE_BYTES };
+
+impl SplitTaps {
+    /// (c, k) of a group.
+    #[inline(always)]
+    const fn columns(&self) -> u64 {
+        self.conv.out_channels as u64 * self.conv.shape.taps() as u64
+    }
+
+    /// Runs of 32 (c, k) of a group.
+    #[inline(always)]
+    const fn column_runs(&self) -> u64 {
+        self.columns().div_ceil(32)
+    }
+
+    /// Runs of 32 (c, k) of a chunk: all of a group's chunks, then the next run, then the next group.
+    #[inline(always)]
+    const fn items(&self) -> u64 {
+        self.conv.options.groups as u64 * self.column_runs() * self.conv.chunks() as u64
+    }
+
+    /// Blocks that have work.
+    pub const fn blocks(&self) -> u64 {
+        self.items().div_ceil(WARPS as u64)
+    }
+}
 
 pub mod device {
     //! The device code.
     use cuda_std::shared::Shared;
-    use cuda_std::thread::{block_idx_x, grid_dim_x, lane_index, sync_threads, thread_idx_x, warp_index};
-    use cuda_std::warp::shuffle_xor;
+    use cuda_std::thread::{block_idx_x, grid_dim_x, lane_index, warp_index};
     use cuda_std::{kernel, unroll};
 
     use super::*;
-    use crate::factors::device::words;
-    use crate::factors::{parts, power, wide_exponent};
-    use crate::phased_conv::{CHUNK, split};
+    use crate::conv_shape::div_rem;
+    use crate::factors::device::{store_chunks, words};
+    use crate::factors::{parts, power};
+    use crate::phased_conv::CHUNK;
 
     /// See the module.
     ///
     /// # Safety
-    /// The arrays hold what the fields say and nobody else accesses the outputs; the launch is as [`SPEC`] says.
-    #[kernel(max_threads = 256, min_blocks = 4)]
+    /// The arrays hold what the fields say and nobody else accesses the output; the launch is as [`SPEC`] says.
+    #[kernel(max_threads = 256, min_blocks = 2)]
     pub unsafe fn split_taps(p: SplitTaps) {
-        let (maxima, warp) = (Shared::<f64>::dynamic(0), warp_index());
-        let mut c = block_idx_x();
-        while c < p.conv.shape.out_channels {
-            // SAFETY: c exists; one word a warp, with barriers between the writes and the reads of others.
+        let warp = warp_index();
+        let mut item = block_idx_x() as u64 * WARPS as u64 + warp as u64;
+        while item < p.items() {
+            let (rest, chunk) = div_rem(item, p.conv.chunks() as u64);
+            let (group, run) = div_rem(rest, p.column_runs());
+            let (group, chunk) = (group as u32, chunk as u32);
+            // SAFETY: a run and a chunk that exist, of this warp, whose lanes are together.
             unsafe {
-                let largest = largest(&p, c);
-                if lane_index() == 0 {
-                    maxima.store(warp, largest);
-                }
-                sync_threads();
-                let mut largest = 0f64;
-                unroll!(i < 8, {
-                    let other = maxima.load(i as u32);
-                    largest = if other > largest { other } else { largest };
-                });
-                sync_threads();
-                let g = wide_exponent(largest);
-                if thread_idx_x() == 0 {
-                    p.channel_exponent.store(c as u64, g);
-                }
                 match p.kernel.is_narrow() {
-                    true => write::<true>(&p, c, g),
-                    false => write::<false>(&p, c, g),
+                    true => write::<true>(&p, warp, group, 32 * run, chunk),
+                    false => write::<false>(&p, warp, group, 32 * run, chunk),
                 }
             }
-            c += grid_dim_x();
+            item += grid_dim_x() as u64 * WARPS as u64;
         }
     }
 
-    /// The taps of (the group's first channel, c): element 0 of the taps of channel 0, and elements from one channel to the next.
-    #[inline(always)]
-    fn rows(p: &SplitTaps, c: u32) -> (Tensor<f32>, u64, u32) {
-        let (group, column) = split(c, p.conv.out_channels);
-        let (first, row) = (group * p.conv.in_channels, p.conv.out_channels as u64 * p.conv.shape.taps() as u64);
-        let w = p.kernel.offset(first as u64 * row + column as u64 * p.conv.shape.taps() as u64);
-        (w, row, first)
-    }
-
-    /// The largest finite |w|·2^e of this warp's taps of channel c.
+    /// Writes the factors of a chunk of the (c, k) of a group from number `start` on, one a lane.
     ///
     /// # Safety
-    /// c < Cout; all lanes of the warp come together.
+    /// The first exists, and they are this warp's; all its lanes come together; `NARROW` is whether elements are.
     #[inline(always)]
-    unsafe fn largest(p: &SplitTaps, c: u32) -> f64 {
-        let ((w, row, first), taps) = (rows(p, c), p.conv.shape.taps());
-        let count = p.conv.in_channels * taps;
-        let mut largest = 0f64;
-        let mut at = thread_idx_x();
-        while at < count {
-            let mut values = [0f64; 4];
-            unroll!(i < 4, {
-                let at = at + SPEC.threads * i as u32;
-                if at < count {
-                    let (ci, tap) = split(at, taps);
-                    // SAFETY: a channel of the group, and a tap.
-                    unsafe {
-                        let value = w.load(ci as u64 * row + tap as u64);
-                        values[i] = value.abs() as f64 * power(p.exponent.load((first + ci) as u64));
-                    }
-                }
-            });
-            unroll!(i < 4, {
-                let value = values[i];
-                largest = if value > largest && value < f64::INFINITY { value } else { largest };
-            });
-            at += 4 * SPEC.threads;
-        }
-        unroll!(level < 5, {
-            let other = shuffle_xor(largest, 16 >> level);
-            largest = if other > largest { other } else { largest };
+    unsafe fn write<const NARROW: bool>(p: &SplitTaps, warp: u32, group: u32, start: u64, chunk: u32) {
+        let (ins, columns, first) = (p.conv.in_channels, p.columns(), chunk * CHUNK);
+        let count = if columns - start < 32 { (columns - start) as u32 } else { 32 };
+        // Lanes past the last have its factors, and do not store them.
+        let column = start + if lane_index() < count { lane_index() } else { count - 1 } as u64;
+        let channel = (group * ins + first) as u64;
+        let w = p.kernel.offset(channel * columns + column);
+        let mut bits = [0u32; CHUNK as usize];
+        unroll!(i < 16, {
+            if first + (i as u32) < ins {
+                // SAFETY: a channel of the group, a tap.
+                bits[i] = unsafe { w.bits::<NARROW>(i as u64 * columns) };
+            }
         });
-        largest
-    }
-
-    /// Writes the factors of channel c.
-    ///
-    /// # Safety
-    /// c < Cout, and they are this block's; `NARROW` is whether elements are.
-    #[inline(always)]
-    unsafe fn write<const NARROW: bool>(p: &SplitTaps, c: u32, g: i32) {
-        let ((w, row, first), taps, ins) = (rows(p, c), p.conv.shape.taps(), p.conv.in_channels);
-        let (chunks, element) = (p.conv.chunks(), p.kernel.element());
-        let words_of_chunk = 8 * parts(element);
-        let mut item = thread_idx_x();
-        while item < taps * chunks {
-            let (chunk, tap) = split(item, taps);
-            let of = chunk * CHUNK;
-            let mut bits = [0u32; CHUNK as usize];
-            unroll!(i < 16, {
-                if of + (i as u32) < ins {
-                    // SAFETY: a channel of the group, and a tap.
-                    bits[i] = unsafe { w.bits::<NARROW>((of + i as u32) as u64 * row + tap as u64) };
-                }
-            });
-            let mut values = [0f32; CHUNK as usize];
-            unroll!(i < 16, {
-                if of + (i as u32) < ins {
-                    // SAFETY: a channel of the group.
-                    let e = unsafe { p.exponent.load((first + of + i as u32) as u64) };
-                    values[i] = (p.kernel.widen::<NARROW>(bits[i]) as f64 * power(e - g)) as f32;
-                }
-            });
-            let (mut high, mut low) = ([0u32; 8], [0u32; 8]);
-            unroll!(i < 8, {
-                [high[i], low[i]] = words(element, [values[2 * i], values[2 * i + 1]]);
-            });
-            let at = ((c as u64 * taps as u64 + tap as u64) * chunks as u64 + chunk as u64) * words_of_chunk as u64;
-            // SAFETY: 8 words a plane, at multiples of 32 bytes; this thread's.
-            unsafe {
-                p.taps.store_array(at, high);
-                if words_of_chunk == 16 {
-                    p.taps.store_array(at + 8, low);
-                }
+        let of_group = div_rem(column, p.conv.shape.taps() as u64).0;
+        let c = (group * p.conv.out_channels) as u64 + of_group;
+        // SAFETY: c < Cout.
+        let g = unsafe { p.channel_exponent.load(c) };
+        let mut values = [0f32; CHUNK as usize];
+        unroll!(i < 16, {
+            if first + (i as u32) < ins {
+                // SAFETY: a channel of the group.
+                let e = unsafe { p.exponent.load(channel + i as u64) };
+                values[i] = (p.kernel.widen::<NARROW>(bits[i]) as f64 * power(e - g)) as f32;
             }
-            item += SPEC.threads;
-        }
+        });
+        let (mut high, mut low) = ([0u32; 8], [0u32; 8]);
+        unroll!(i < 8, {
+            [high[i], low[i]] = words(p.kernel.element(), [values[2 * i], values[2 * i + 1]]);
+        });
+        let (row, parts) = (group as u64 * columns + start, parts(p.kernel.element()));
+        let pitch = p.conv.chunks() as u64 * (8 * parts) as u64;
+        let to = p.taps.offset(row * pitch + (chunk * 8 * parts) as u64);
+        // SAFETY: chunks of `count` (c, k), at multiples of 32 bytes; this warp's.
+        unsafe { store_chunks(Shared::dynamic(warp * STORE_BYTES), to, pitch, count, parts, [high, low]) }
     }
 }

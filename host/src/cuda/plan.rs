@@ -116,8 +116,8 @@ impl<T: Storage> CudaPlan<T> {
             }
         };
         let branch = match way {
-            Way::Direct(_) | Way::Tensor(_) => None,
-            Way::Spectral(_) => Some(Branch::new(device, &bound)?),
+            Way::Direct(_) => None,
+            Way::Tensor(_) | Way::Spectral(_) => Some(Branch::new(device, &bound)?),
         };
         Ok(Self {
             problem: problem.clone(),

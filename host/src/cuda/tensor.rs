@@ -1,24 +1,29 @@
-//! The direct way on a GPU's tensor cores: eight kernels one after the other.
+//! The direct way on a GPU's tensor cores: eight kernels one after the other, or nine.
 //!
 //! | stage | reads | writes |
 //! |---|---|---|
 //! | `segment_sums` | input | sums and largest magnitudes of its segments |
 //! | `box_sums` | these | sums of the boxes that taps carry, the scale of each input channel |
+//! | `conv_means` | kernel, sums of boxes, scales | the mean of z a (b, c), the scale of each output channel |
+//! | `split_taps` | kernel, scales | the taps as factors |
 //! | `channels_last` | input, scales | the input as factors |
-//! | `split_taps` | kernel, scales | the taps as factors, the scale of each output channel |
-//! | `conv_means` | kernel, sums of boxes | the mean of z a (b, c) |
-//! | `implicit_gemm` | factors, means | mean, M2 a (b, c, slice) |
+//! | `implicit_gemm` | factors, means | mean, M2 a (b, c, slice); or z a part of the input channels |
+//! | `part_squares` | these, if there are any | mean, M2 a (b, c, slice) |
 //! | `batch_norm_reduce` | these | mean, M2 a (b, c) |
 //! | `pool_finish` | these, the per-channel vectors | output, batch statistics, running statistics |
+//!
+//! `conv_means` and `split_taps` are on a stream of the plan's own ([`branch`](super::branch)), beside `channels_last`.
 
 use kernel_gpu::batch_norm_reduce::BatchNormReduce;
 use kernel_gpu::box_sums::{self, BoxSums};
 use kernel_gpu::channels_last::{self, ChannelsLast};
 use kernel_gpu::conv_means::{self, ConvMeans};
 use kernel_gpu::implicit_gemm::ImplicitGemm;
+use kernel_gpu::part_squares;
 use kernel_gpu::segment_sums::{self, SegmentSums};
 use kernel_gpu::split_taps::{self, SplitTaps};
 
+use super::branch::Fork;
 use super::device::{Bound, CudaDevice};
 use super::error::CudaError;
 use super::implicit_gemm;
@@ -40,6 +45,7 @@ pub(super) struct TensorDirect {
     split_taps: Kernel<SplitTaps>,
     conv_means: Kernel<ConvMeans>,
     implicit_gemm: Kernel<ImplicitGemm>,
+    part_squares: Kernel<ImplicitGemm>,
     memory: Memory,
 }
 
@@ -53,6 +59,7 @@ struct Memory {
     taps: DeviceArray<u32>,
     channel_exponent: DeviceArray<i32>,
     conv_mean: DeviceArray<f64>,
+    partial: DeviceArray<f32>,
     slice_mean: DeviceArray<f64>,
     slice_m2: DeviceArray<f64>,
     mean: DeviceArray<f64>,
@@ -76,6 +83,7 @@ impl Memory {
             taps: array(lengths.taps, device, bound)?,
             channel_exponent: array(lengths.channel_exponent, device, bound)?,
             conv_mean: array(lengths.moments, device, bound)?,
+            partial: array(lengths.partial, device, bound)?,
             slice_mean: array(lengths.slices, device, bound)?,
             slice_m2: array(lengths.slices, device, bound)?,
             mean: array(lengths.moments, device, bound)?,
@@ -99,6 +107,7 @@ impl TensorDirect {
             split_taps: kernels.find(split_taps::SPEC, small, bound)?,
             conv_means: kernels.find(conv_means::SPEC, small, bound)?,
             implicit_gemm: kernels.find(form.spec, form.spec.shared_bytes, bound)?,
+            part_squares: kernels.find(part_squares::spec(form.columns), small, bound)?,
             memory: Memory::new(design, device, bound)?,
         })
     }
@@ -121,11 +130,11 @@ impl TensorDirect {
             let bytes = bytes.iter().fold(0u64, |sum, &bytes| sum.saturating_add(bytes));
             Cost { bytes, flops }
         };
-        vec![
+        let (squares, partial) = (slices.saturating_mul(16), lengths.partial.saturating_mul(4));
+        let products = if self.design.parts == 1 { squares } else { partial };
+        let mut stages = vec![
             (factors::SEGMENT_SUMS, cost(&[input, segments], 2 * problem.input_elements() as u64)),
             (factors::BOX_SUMS, cost(&[segments, lengths.box_sum.saturating_mul(8)], lengths.segment_sum)),
-            (factors::CHANNELS_LAST, cost(&[input, factors.0], 0)),
-            (factors::SPLIT_TAPS, cost(&[kernel, factors.1], 0)),
             (
                 factors::CONV_MEANS,
                 cost(
@@ -133,13 +142,19 @@ impl TensorDirect {
                     (problem.kernel_elements() as u64).saturating_mul(2 * batch),
                 ),
             ),
-            (implicit_gemm::STAGE, cost(&[factors.0, factors.1, slices.saturating_mul(16)], self.design.flops)),
+            (factors::SPLIT_TAPS, cost(&[kernel, factors.1], 0)),
+            (factors::CHANNELS_LAST, cost(&[input, factors.0], 0)),
+            (implicit_gemm::STAGE, cost(&[factors.0, factors.1, products], self.design.flops)),
             (
                 batch_norm_reduce::STAGE,
                 cost(&[slices.saturating_add(rows).saturating_mul(16)], slices.saturating_mul(12)),
             ),
             (pool_finish::STAGE, cost(&[rows.saturating_mul(24 + element)], rows.saturating_mul(15))),
-        ]
+        ];
+        if self.design.parts > 1 {
+            stages.insert(6, (implicit_gemm::PARTS_STAGE, cost(&[partial, squares], lengths.partial)));
+        }
+        stages
     }
 
     /// All kernels.
@@ -171,24 +186,32 @@ impl TensorDirect {
             };
             factors::launch(&self.box_sums, "launching box_sums", p.blocks(), &p, stream, bound)?;
             after(factors::BOX_SUMS)?;
+            // The taps' stages beside the input's: neither fills a device where there is little of its own.
+            let mut taps = Fork::of(target)?;
+            let p = ConvMeans {
+                kernel: target.kernel(),
+                sum: m.box_sum.global(),
+                exponent: m.exponent.global(),
+                mean: m.conv_mean.global_mut(),
+                channel_exponent: m.channel_exponent.global_mut(),
+                boxes,
+            };
+            factors::launch(&self.conv_means, "launching conv_means", p.blocks(), &p, taps.stream(), bound)?;
+            after(factors::CONV_MEANS)?;
+            let p = SplitTaps {
+                kernel: target.kernel(),
+                exponent: m.exponent.global(),
+                channel_exponent: m.channel_exponent.global(),
+                taps: m.taps.global_mut(),
+                conv,
+            };
+            factors::launch(&self.split_taps, "launching split_taps", p.blocks(), &p, taps.stream(), bound)?;
+            after(factors::SPLIT_TAPS)?;
             let p =
                 ChannelsLast { input: target.input(), exponent: m.exponent.global(), rows: m.rows.global_mut(), conv };
             factors::launch(&self.channels_last, "launching channels_last", p.blocks(), &p, stream, bound)?;
             after(factors::CHANNELS_LAST)?;
-            let p = SplitTaps {
-                kernel: target.kernel(),
-                exponent: m.exponent.global(),
-                taps: m.taps.global_mut(),
-                channel_exponent: m.channel_exponent.global_mut(),
-                conv,
-            };
-            let blocks = u64::from(conv.shape.out_channels);
-            factors::launch(&self.split_taps, "launching split_taps", blocks, &p, stream, bound)?;
-            after(factors::SPLIT_TAPS)?;
-            let p =
-                ConvMeans { kernel: target.kernel(), sum: m.box_sum.global(), mean: m.conv_mean.global_mut(), boxes };
-            factors::launch(&self.conv_means, "launching conv_means", p.blocks(), &p, stream, bound)?;
-            after(factors::CONV_MEANS)?;
+            taps.join()?;
             let p = ImplicitGemm {
                 rows: m.rows.global(),
                 taps: m.taps.global(),
@@ -196,13 +219,19 @@ impl TensorDirect {
                 conv_mean: m.conv_mean.global(),
                 mean: m.slice_mean.global_mut(),
                 m2: m.slice_m2.global_mut(),
+                partial: m.partial.global_mut(),
                 scale: problem.scale_factor(),
                 unreached: conv.unreached(),
                 conv,
                 work,
+                parts: design.parts,
             };
             implicit_gemm::launch(&self.implicit_gemm, &p, stream, bound)?;
             after(implicit_gemm::STAGE)?;
+            if design.parts > 1 {
+                implicit_gemm::add_parts(&self.part_squares, &p, stream, bound)?;
+                after(implicit_gemm::PARTS_STAGE)?;
+            }
             // All slices of a row have its mean, and M2 about it: they add up, whatever their counts.
             let p = BatchNormReduce {
                 slice_mean: m.slice_mean.global(),
