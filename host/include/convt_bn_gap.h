@@ -155,7 +155,7 @@ typedef struct ConvtBnGapTensors {
   // (out_channels), with options.running_statistics, else NULL. In training a run that succeeds moves it once, one that fails
   // not at all.
   void *running_mean;
-  // As running_mean.
+  // As running_mean. A variance below 0 is refused on a CPU; in a GPU's memory it is not looked at.
   void *running_var;
   // One number in the host's memory, or NULL: batches in training so far. A run that moves the running statistics counts it
   // up. With options.cumulative_momentum NULL counts as 0.

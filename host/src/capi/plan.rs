@@ -32,7 +32,7 @@ pub struct ConvtBnGapTensors {
     /// (out_channels), with options.running_statistics, else NULL. In training a run that succeeds moves it once, one that fails
     /// not at all.
     pub running_mean: *mut c_void,
-    /// As running_mean. A variance below 0 is refused on a CPU; in a GPU's memory it is not looked at, and gives NaN.
+    /// As running_mean. A variance below 0 is refused on a CPU; in a GPU's memory it is not looked at.
     pub running_var: *mut c_void,
     /// One number in the host's memory, or NULL: batches in training so far. A run that moves the running statistics counts it
     /// up. With options.cumulative_momentum NULL counts as 0.

@@ -271,9 +271,10 @@ fn algorithms_that_are_none_for_the_call_are_refused_by_name() {
     refuses(&format!("{not_possible}does not take padding = 1,0,1"), "--algorithm spectral --padding 1,0,1", |_| {});
     let little = "--algorithm spectral --workspace-mib 1";
     refuses("bytes of workspace; at most 1048576 are allowed", little, |f| {
-        let channels = |f: &mut File, name| _ = f.f32(name, &[256]);
         f.f32("input", &[1, 256, 4, 4, 4]).f32("kernel", &[256, 256, 2, 2, 2]);
-        ["conv_bias", "bn_weight", "bn_bias", "running_mean", "running_var"].map(|name| channels(f, name));
+        for name in ["conv_bias", "bn_weight", "bn_bias", "running_mean", "running_var"] {
+            f.f32(name, &[256]);
+        }
     });
     let folder = folder();
     let small = File::small().save(folder.path(), "small.safetensors");
