@@ -5,21 +5,21 @@ use kernel_gpu::conv_shape::ConvOptions;
 use kernel_gpu::conv_transpose_moments::{ConvTransposeMoments, FORMS};
 use kernel_gpu::tile::POSITIONS;
 
-use super::device::{Bound, CudaDevice};
+use super::device::Bound;
 use super::error::CudaError;
+use super::module::Kernel;
 use super::stream::RawStream;
 
 /// The stage's name in measurements.
 pub(super) const STAGE: &str = "conv_transpose_moments";
 
-/// Puts form `form` of [`FORMS`] on `stream`.
+/// Puts form `form` of [`FORMS`], which is the kernel, on `stream`.
 ///
 /// # Safety
 /// `input` and `kernel` hold what `shape` says and are not written until the stream has passed this point; `mean` and `m2`
 /// hold B·Cout·slices elements each that nothing else uses meanwhile.
 pub(super) unsafe fn launch<T: Scalar>(
-    device: &CudaDevice,
-    form: usize,
+    (kernel, form): (&Kernel<ConvTransposeMoments<T>>, usize),
     parameters: &ConvTransposeMoments<T>,
     stream: RawStream,
     bound: &Bound<'_>,
@@ -32,7 +32,6 @@ pub(super) unsafe fn launch<T: Scalar>(
     let tiles = (shape.out_channels / options.groups.max(1)).div_ceil(tile.channels());
     debug_assert_eq!(work.channel_tiles, tiles * options.groups);
     let blocks = u32::try_from(work.items()).unwrap_or(u32::MAX).min(i32::MAX as u32);
-    let kernel = device.kernels().conv_transpose_moments::<T>(form);
     // SAFETY: the caller's promise on memory; `shape` and `work` come from one recipe, made for this form.
     unsafe { kernel.launch("launching conv_transpose_moments", blocks, parameters, stream, bound) }
 }

@@ -1,25 +1,26 @@
-//! The kernels: which PTX a device gets, loading it, and launching by typed handles.
+//! The kernels: which PTX a device gets, loading what of it is needed, and launching by typed handles.
 
 use std::ffi::{CString, c_void};
 use std::marker::PhantomData;
 use std::ptr;
+use std::sync::{Mutex, PoisonError};
 
 use cuda_std::launch::KernelSpec;
 use cust::sys;
-use kernel_gpu::batch_norm_reduce::{self, BatchNormReduce};
-use kernel_gpu::conv_transpose_moments::{ConvTransposeMoments, FORMS};
-use kernel_gpu::pool_finish::{self, PoolFinish};
+use kernel_gpu::batch_norm_reduce;
 
 use super::device::{Bound, DeviceFacts};
 use super::error::{CudaError, check, failed};
 use super::stream::RawStream;
-use crate::element::{DType, Element};
 
 /// The built kernels, committed with the sources: `cargo xtask build-ptx` makes them.
 const PTX: [Ptx; 2] = [
     Ptx { target: "sm_90a", text: include_str!("../../ptx/kernel_gpu.sm_90a.ptx") },
     Ptx { target: "sm_80", text: include_str!("../../ptx/kernel_gpu.sm_80.ptx") },
 ];
+
+/// What a kernel begins with.
+const ENTRY: &str = ".visible .entry ";
 
 struct Ptx {
     target: &'static str,
@@ -38,6 +39,14 @@ impl Ptx {
     /// The `.version` line.
     fn version(&self) -> &'static str {
         self.text.lines().find_map(|line| line.strip_prefix(".version ")).unwrap_or("").trim()
+    }
+
+    /// The module of one kernel: what comes before the first entry, and that entry. Kernels call no functions.
+    fn of(&self, name: &str) -> String {
+        let mut entries = self.text.split(ENTRY);
+        let head = entries.next().unwrap_or("");
+        let body = entries.find(|body| body.strip_prefix(name).is_some_and(|rest| rest.starts_with('(')));
+        body.map_or_else(|| head.to_owned(), |body| [head, ENTRY, body].concat())
     }
 
     /// The first CUDA version whose driver reads this PTX (PTX ISA, "Release Notes"): 7.x came with CUDA 11.x, 8.x with
@@ -120,24 +129,26 @@ impl<P: Copy> Kernel<P> {
     }
 }
 
-/// Every kernel of one loaded module.
+/// The kernels of one device, each compiled by the driver when a plan first asks for it: all of them would take it many seconds.
 pub(super) struct Kernels {
+    ptx: &'static Ptx,
+    loaded: Mutex<Vec<Loaded>>,
+}
+
+/// A module of one kernel.
+#[derive(Clone, Copy)]
+struct Loaded {
+    name: &'static str,
     module: sys::CUmodule,
-    target: &'static str,
-    /// In the order of [`FORMS`]; the parameter block is that of f32 or f64 as the name says.
-    conv_transpose_moments: [sys::CUfunction; FORMS.len()],
-    pub(super) batch_norm_reduce: Kernel<BatchNormReduce>,
-    /// For f32 and for f64.
-    pool_finish: [(sys::CUfunction, KernelSpec); 2],
+    function: sys::CUfunction,
 }
 
 // SAFETY: module and function handles may be used from any thread in which their context is current.
-unsafe impl Send for Kernels {}
-// SAFETY: as for Send; nothing here is mutable.
-unsafe impl Sync for Kernels {}
+unsafe impl Send for Loaded {}
 
 impl Kernels {
-    /// Loads the best PTX for the device, or that of `target`, into the current context.
+    /// Takes the best PTX for the device, or that of `target`; one kernel is loaded into the current context, to learn whether the driver
+    /// reads it.
     pub(super) fn load(facts: &DeviceFacts, target: Option<&str>) -> Result<Self, CudaError> {
         let fits =
             |ptx: &&Ptx| ptx.runs_on(facts.compute_capability) && target.is_none_or(|target| ptx.target == target);
@@ -157,74 +168,66 @@ impl Kernels {
                 needed: ptx.needs_cuda(),
             });
         }
-        let module = load_module(ptx)?;
-        let function = |name: &str| function(module, name);
-        let load = || {
-            let mut conv_transpose_moments = [ptr::null_mut(); FORMS.len()];
-            for (slot, form) in conv_transpose_moments.iter_mut().zip(FORMS) {
-                *slot = function(form.spec.name)?;
-            }
-            Ok(Self {
-                module,
-                target: ptx.target,
-                conv_transpose_moments,
-                batch_norm_reduce: kernel(function(batch_norm_reduce::SPEC.name)?, batch_norm_reduce::SPEC),
-                pool_finish: [
-                    (function(pool_finish::SPEC_F32.name)?, pool_finish::SPEC_F32),
-                    (function(pool_finish::SPEC_F64.name)?, pool_finish::SPEC_F64),
-                ],
-            })
-        };
-        load().inspect_err(|_| {
-            // SAFETY: just loaded, and nothing refers to it.
-            let _ = unsafe { sys::cuModuleUnload(module) };
-        })
+        let kernels = Self { ptx, loaded: Mutex::new(Vec::new()) };
+        kernels.function(batch_norm_reduce::SPEC.name)?;
+        Ok(kernels)
     }
 
-    /// Looks up a kernel that few plans need, and lets its blocks have up to `shared_memory` bytes of dynamic shared memory: past
-    /// 48 KiB the driver wants to be told.
+    /// The kernel of that launch, whose blocks may have as much dynamic shared memory as it says.
     ///
     /// # Errors
-    /// [`CudaError::Call`].
+    /// [`CudaError::Call`], [`CudaError::Module`].
+    pub(super) fn get<P>(&self, spec: KernelSpec, _bound: &Bound<'_>) -> Result<Kernel<P>, CudaError> {
+        Ok(Kernel { function: self.function(spec.name)?, spec, parameters: PhantomData })
+    }
+
+    /// The same, whose blocks may have up to `shared_memory` bytes of dynamic shared memory: past 48 KiB the driver wants to be told.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
     pub(super) fn find<P>(
         &self,
         spec: KernelSpec,
         shared_memory: u32,
-        _bound: &Bound<'_>,
+        bound: &Bound<'_>,
     ) -> Result<Kernel<P>, CudaError> {
-        let function = function(self.module, spec.name)?;
+        let kernel = self.get(spec, bound)?;
         let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         let bytes = i32::try_from(shared_memory).unwrap_or(i32::MAX);
         // SAFETY: the function was just looked up; setting the limit touches nothing else.
-        check("allowing a kernel its shared memory", unsafe { sys::cuFuncSetAttribute(function, attribute, bytes) })?;
-        Ok(kernel(function, spec))
+        let set = unsafe { sys::cuFuncSetAttribute(kernel.function, attribute, bytes) };
+        check("allowing a kernel its shared memory", set)?;
+        Ok(kernel)
     }
 
-    /// The form of that index in [`FORMS`], whose values are of type `T`.
-    pub(super) fn conv_transpose_moments<T>(&self, form: usize) -> Kernel<ConvTransposeMoments<T>> {
-        kernel(self.conv_transpose_moments[form], FORMS[form].spec)
-    }
-
-    /// The form for `T`.
-    pub(super) fn pool_finish<T: Element>(&self) -> Kernel<PoolFinish<T>> {
-        let (function, spec) = self.pool_finish[usize::from(T::DTYPE == DType::F64)];
-        kernel(function, spec)
+    /// The function of that name; its context is current.
+    fn function(&self, name: &'static str) -> Result<sys::CUfunction, CudaError> {
+        // A panic while it was held has left whole entries.
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = loaded.iter().find(|known| known.name == name) {
+            return Ok(known.function);
+        }
+        let module = load_module(self.ptx.target, &self.ptx.of(name))?;
+        let function = function(module, name).inspect_err(|_| {
+            // SAFETY: just loaded, and nothing refers to it.
+            let _ = unsafe { sys::cuModuleUnload(module) };
+        })?;
+        loaded.push(Loaded { name, module, function });
+        Ok(function)
     }
 
     /// The PTX target.
     pub(super) fn target(&self) -> &'static str {
-        self.target
+        self.ptx.target
     }
 
-    /// Unloads the module; its context is current, and no kernel of it is used again.
+    /// Unloads the modules; their context is current, and no kernel of them is used again.
     pub(super) fn unload(&mut self) {
-        // SAFETY: called once, from the drop of the device that owns all handles.
-        let _ = unsafe { sys::cuModuleUnload(self.module) };
+        for loaded in self.loaded.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            // SAFETY: called once, from the drop of the device that owns all handles.
+            let _ = unsafe { sys::cuModuleUnload(loaded.module) };
+        }
     }
-}
-
-fn kernel<P>(function: sys::CUfunction, spec: KernelSpec) -> Kernel<P> {
-    Kernel { function, spec, parameters: PhantomData }
 }
 
 fn function(module: sys::CUmodule, name: &str) -> Result<sys::CUfunction, CudaError> {
@@ -236,8 +239,8 @@ fn function(module: sys::CUmodule, name: &str) -> Result<sys::CUfunction, CudaEr
 }
 
 /// Loads PTX; a refusal carries what the driver's compiler said, which cust's own loading drops.
-fn load_module(ptx: &Ptx) -> Result<sys::CUmodule, CudaError> {
-    let text = CString::new(ptx.text).unwrap_or_default();
+fn load_module(target: &'static str, text: &str) -> Result<sys::CUmodule, CudaError> {
+    let text = CString::new(text).unwrap_or_default();
     let mut log = vec![0u8; 4096];
     let mut options =
         [sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER, sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
@@ -254,7 +257,7 @@ fn load_module(ptx: &Ptx) -> Result<sys::CUmodule, CudaError> {
     let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
     let log = String::from_utf8_lossy(&log[..end]).split_whitespace().collect::<Vec<_>>().join(" ");
     match failed("loading the kernels", result) {
-        CudaError::Call { code, name, .. } => Err(CudaError::Module { target: ptx.target, code, name, log }),
+        CudaError::Call { code, name, .. } => Err(CudaError::Module { target, code, name, log }),
         other => Err(other),
     }
 }
@@ -272,6 +275,20 @@ mod tests {
         assert_eq!(best((9, 0)), Some("sm_90a"));
         assert_eq!(best((10, 0)), Some("sm_80"), "sm_90a code runs on 9.0 alone");
         assert_eq!(best((12, 1)), Some("sm_80"));
+    }
+
+    #[test]
+    fn a_module_of_one_kernel_has_all_that_it_needs() {
+        for ptx in &PTX {
+            for entry in &kernel_gpu::entries::ENTRIES {
+                let module = ptx.of(entry.spec.name);
+                assert!(module.contains(&format!("{ENTRY}{}(", entry.spec.name)), "{}", entry.spec.name);
+                assert_eq!(module.matches(".entry").count(), 1);
+                assert_eq!(module.matches('{').count(), module.matches('}').count());
+                assert!(module.trim_end().ends_with('}') && module.contains(".version"));
+            }
+            assert!(!ptx.text.contains(".func") && !ptx.of("volume").contains(".entry"));
+        }
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub struct CudaPlan<T: Storage> {
     /// For the way that has launches which need not wait for each other.
     branch: Option<Branch>,
     device: CudaDevice,
-    way: Way,
+    way: Way<T::Wide>,
     staging: Option<Staging<T>>,
 }
 
@@ -46,8 +46,8 @@ impl<T: Storage> std::fmt::Debug for CudaPlan<T> {
 }
 
 /// What computes, with its memory.
-enum Way {
-    Direct(Box<Direct>),
+enum Way<T: Element> {
+    Direct(Box<Direct<T>>),
     Tensor(Box<TensorDirect>),
     Spectral(Box<Spectral>),
 }
@@ -262,7 +262,7 @@ impl<T: Storage> CudaPlan<T> {
         let launched = match &mut self.way {
             // SAFETY: the caller's promise; running statistics are not null where the problem has them
             // (`DeviceTensors::check`, or staging).
-            Way::Direct(direct) => unsafe { direct.launch::<T::Wide>(&target, after) },
+            Way::Direct(direct) => unsafe { direct.launch(&target, after) },
             // SAFETY: as above; the recipe is not for f64 (`CudaTensor::design`), so the tensors are computed in f32.
             Way::Tensor(tensor) => unsafe { tensor.launch(&target, after) },
             // SAFETY: as above; the recipe is not for f64 (`CudaSpectral::design`), so the tensors are computed in f32.

@@ -1,14 +1,16 @@
 //! Launching [`kernel_gpu::pool_finish`].
 
 use cuda_std::global::{Global, GlobalMut};
+use cuda_std::launch::KernelSpec;
 use kernel_gpu::element::TensorMut;
-use kernel_gpu::pool_finish::PoolFinish;
+use kernel_gpu::pool_finish::{PoolFinish, SPEC_F32, SPEC_F64};
 
-use super::device::{Bound, CudaDevice};
+use super::device::Bound;
 use super::error::CudaError;
+use super::module::Kernel;
 use super::plan::Target;
 use super::stream::RawStream;
-use crate::element::Element;
+use crate::element::{DType, Element};
 use crate::problem::Mode;
 
 /// The stage's name in measurements.
@@ -52,19 +54,23 @@ pub(super) fn parameters<T: Element>(
     }
 }
 
+/// The kernel that computes in `T`.
+pub(super) fn spec<T: Element>() -> KernelSpec {
+    if T::DTYPE == DType::F64 { SPEC_F64 } else { SPEC_F32 }
+}
+
 /// Puts the kernel on `stream`.
 ///
 /// # Safety
 /// Each pointer of `parameters` holds what its field says, or is null where that is allowed; nothing else uses the outputs
 /// until the stream has passed this point.
 pub(super) unsafe fn launch<T: Element>(
-    device: &CudaDevice,
+    kernel: &Kernel<PoolFinish<T>>,
     parameters: &PoolFinish<T>,
     stream: RawStream,
     bound: &Bound<'_>,
 ) -> Result<(), CudaError> {
     let blocks = parameters.channels.clamp(1, 1 << 16);
-    let kernel = device.kernels().pool_finish::<T>();
     // SAFETY: the caller's promise.
     unsafe { kernel.launch("launching pool_finish", blocks, parameters, stream, bound) }
 }

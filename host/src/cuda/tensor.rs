@@ -14,12 +14,13 @@
 //!
 //! `conv_means` and `split_taps` are on a stream of the plan's own ([`branch`](super::branch)), beside `channels_last`.
 
-use kernel_gpu::batch_norm_reduce::BatchNormReduce;
+use kernel_gpu::batch_norm_reduce::{self as reduce, BatchNormReduce};
 use kernel_gpu::box_sums::{self, BoxSums};
 use kernel_gpu::channels_last::{self, ChannelsLast};
 use kernel_gpu::conv_means::{self, ConvMeans};
 use kernel_gpu::implicit_gemm::ImplicitGemm;
 use kernel_gpu::part_squares;
+use kernel_gpu::pool_finish::PoolFinish;
 use kernel_gpu::segment_sums::{self, SegmentSums};
 use kernel_gpu::split_taps::{self, SplitTaps};
 
@@ -45,6 +46,8 @@ pub(super) struct TensorDirect {
     split_taps: Kernel<SplitTaps>,
     conv_means: Kernel<ConvMeans>,
     implicit_gemm: Kernel<ImplicitGemm>,
+    batch_norm_reduce: Kernel<BatchNormReduce>,
+    pool_finish: Kernel<PoolFinish<f32>>,
     part_squares: Kernel<ImplicitGemm>,
     memory: Memory,
 }
@@ -101,6 +104,8 @@ impl TensorDirect {
         let small = 48 * 1024;
         Ok(Self {
             design: *design,
+            batch_norm_reduce: kernels.get(reduce::SPEC, bound)?,
+            pool_finish: kernels.get(pool_finish::spec::<f32>(), bound)?,
             segment_sums: kernels.find(segment_sums::SPEC, small, bound)?,
             box_sums: kernels.find(box_sums::SPEC, small, bound)?,
             channels_last: kernels.find(channels_last::SPEC, small, bound)?,
@@ -163,7 +168,7 @@ impl TensorDirect {
     /// The tensors hold what the problem says, in the type for which this way was designed, which is computed in f32; nothing else uses
     /// them or this until the stream has passed this point.
     pub(super) unsafe fn launch(&mut self, target: &Target<'_>, after: After<'_>) -> Result<(), CudaError> {
-        let Target { problem, device, stream, bound, .. } = *target;
+        let Target { problem, stream, bound, .. } = *target;
         let (design, m) = (&self.design, &mut self.memory);
         let (conv, boxes, work) = (design.conv, design.boxes, design.work);
         // SAFETY: input and kernel are the caller's promise; the arrays have the lengths of the design (`Memory::new`), the
@@ -243,11 +248,11 @@ impl TensorDirect {
                 tile_positions: 1,
                 work,
             };
-            batch_norm_reduce::launch(device, &p, stream, bound)?;
+            batch_norm_reduce::launch(&self.batch_norm_reduce, &p, stream, bound)?;
             after(batch_norm_reduce::STAGE)?;
             let statistics = (m.batch_mean.global_mut(), m.batch_var.global_mut());
             let p = pool_finish::parameters::<f32>(target, (m.mean.global(), m.m2.global()), statistics);
-            pool_finish::launch(device, &p, stream, bound)?;
+            pool_finish::launch(&self.pool_finish, &p, stream, bound)?;
             after(pool_finish::STAGE)
         }
     }
