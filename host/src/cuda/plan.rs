@@ -61,7 +61,6 @@ pub(super) struct Target<'a> {
     pub(super) tensors: &'a DeviceTensors,
     /// Of `input`, `kernel` and `conv_bias`.
     pub(super) dtype: DType,
-    pub(super) device: &'a CudaDevice,
     pub(super) stream: RawStream,
     /// Where launches that need not wait for each other may be beside them; none where each is to be timed alone.
     pub(super) branch: Option<&'a Branch>,
@@ -257,8 +256,8 @@ impl<T: Storage> CudaPlan<T> {
     ) -> Result<(), Error> {
         let (branch, mut nothing) = (self.branch.as_ref().filter(|_| after.is_none()), |_| Ok(()));
         let after = after.unwrap_or(&mut nothing);
-        let (problem, device, dtype) = (&self.problem, &self.device, T::DTYPE);
-        let target = Target { problem, tensors, dtype, device, stream, branch, bound };
+        let (problem, dtype) = (&self.problem, T::DTYPE);
+        let target = Target { problem, tensors, dtype, stream, branch, bound };
         let launched = match &mut self.way {
             // SAFETY: the caller's promise; running statistics are not null where the problem has them
             // (`DeviceTensors::check`, or staging).
