@@ -9,13 +9,14 @@
 //! cores     kernel ──split_taps──▶ factors, scales        kernel, Σx ──conv_means──▶ means of z
 //!           factors, means ──implicit_gemm──▶ mean, M2 a (b, c) and tile ──batch_norm_reduce, pool_finish──▶ as above
 //!
-//! spectral  input ──volume_transform──▶ X, Σx    X ──line_gram, grid_resample, pair_resample──▶ Ĝ    scales: input_scales
+//! spectral  input ──volume_fft──▶ X, Σx          X ──line_gram, grid_resample, pair_resample──▶ Ĝ    scales: input_scales
 //!           kernel ──tap_moments──▶ Σw      kernel ──tap_spectrum──▶ W
 //!           Ĝ, W ──gram_energy──▶ Σ|Z|² a c
 //!           Σx, Σw, Σ|Z|² ──spectral_finish──▶ output (B, Cout), batch and running statistics
 //! ```
 //!
-//! Volumes too large for [`volume_transform`] take [`volume_sums`], [`dft_axis`] and [`dft_store`] in its place. What the spectral kernels hand
+//! Volumes of other lengths than [`volume_fft`] takes go through [`volume_transform`], those too large for it through [`volume_sums`],
+//! [`dft_axis`] and [`dft_store`]. What the spectral kernels hand
 //! to each other is described in [`spectrum`] and [`gram_grid`], and why in `docs/spectral.md`.
 //!
 //! One file a kernel. Each holds, from top to bottom: the equation; the `#[repr(C)]` parameter block and the
@@ -66,7 +67,9 @@ pub mod tap_moments;
 pub mod tap_spectrum;
 pub mod tile;
 pub mod volume_fft;
+pub mod volume_fft_columns;
 pub mod volume_fft_layout;
+pub mod volume_fft_store;
 pub mod volume_layout;
 pub mod volume_outer;
 pub mod volume_products;

@@ -160,6 +160,18 @@ pub mod device {
         /// 0.
         pub const ZERO: Self = Self { re: 0.0, im: 0.0 };
 
+        /// As a word of shared memory.
+        #[inline(always)]
+        pub fn to_word(self) -> u64 {
+            self.re.to_bits() as u64 | (self.im.to_bits() as u64) << 32
+        }
+
+        /// What [`Self::to_word`] made.
+        #[inline(always)]
+        pub fn from_word(word: u64) -> Self {
+            Self { re: f32::from_bits(word as u32), im: f32::from_bits((word >> 32) as u32) }
+        }
+
         /// −i times this.
         #[inline(always)]
         pub fn turned(self) -> Self {

@@ -16,15 +16,18 @@
 //! **The mean goes first,** and comes back as the spectrum of a box of ones before the last pass: what varies little beside a
 //! mean is not lost in the rounding of its sums.
 //!
-//! **Data flow.** A block goes through volumes; two or more share a multiprocessor, if they fit, so that one computes while another
-//! waits for memory. A thread reads its two columns at once. In the last pass eight lanes store the eight slots of a row that lie
-//! together, 32 bytes, for each fo.
+//! **Data flow.** A block takes [`VolumeFftLayout::volumes`] at a time, in step, and goes through all. Where two or more blocks share a
+//! multiprocessor, one computes while another waits for memory; meanwhile the next volumes are asked for. A thread reads its two
+//! columns at once ([`volume_fft_columns`](crate::volume_fft_columns)); in the last pass eight lanes store the eight slots of a row that
+//! lie together, 32 bytes, for each fo ([`volume_fft_store`](crate::volume_fft_store)).
 //!
 //! **Accumulation.** f32; Σx in f64: a thread's elements in order, then the threads as a tree.
 //!
-//! **Cost.** Some 27,000 instructions a warp takes for a volume of 16 × 32 × 32 with a kernel of 5 × 5 × 5. Reads x once, writes a word a coefficient.
+//! **Cost.** Some 33,000 warp instructions a volume of 16 × 32 × 32 with a kernel of 5 × 5 × 5 (sm_90a), 17,000 of them f32
+//! additions and multiply-adds. Reads x once, writes a word a coefficient.
 //!
-//! **Launch.** One dimension, any number of blocks, [`VolumeFftLayout::threads`] each, [`VolumeFftLayout::bytes`] of shared memory.
+//! **Launch.** One dimension, any number of blocks, [`VolumeFftLayout::threads`] and [`VolumeFftLayout::bytes`] of shared memory for each of a
+//! block's volumes.
 
 use cuda_std::global::{Global, GlobalMut};
 use cuda_std::launch::KernelSpec;
@@ -73,9 +76,10 @@ pub mod device {
     use crate::short_dft::device::{Complex, transform};
     use crate::short_dft::short_lengths;
     use crate::spectrum::{div_rem, rem};
-    use crate::spectrum_store::device::{left, rounded};
     use crate::spectrum_store::{exponent, scale};
+    use crate::volume_fft_columns::device::Columns;
     use crate::volume_fft_layout::{place, place_of};
+    use crate::volume_fft_store::device::Store;
 
     /// Bytes of a cache line.
     const LINE_BYTES: u32 = 128;
@@ -101,18 +105,6 @@ pub mod device {
         let work = Work { p: &parameters, thread, group };
         // SAFETY: the caller's promise.
         unsafe { work.run() }
-    }
-
-    /// A complex value as a word of shared memory.
-    #[inline(always)]
-    fn word(value: Complex) -> u64 {
-        value.re.to_bits() as u64 | (value.im.to_bits() as u64) << 32
-    }
-
-    /// And back.
-    #[inline(always)]
-    fn value(word: u64) -> Complex {
-        Complex { re: f32::from_bits(word as u32), im: f32::from_bits((word >> 32) as u32) }
     }
 
     /// One thread's work.
@@ -208,14 +200,14 @@ pub mod device {
             while i < n[2] {
                 // SAFETY: fr < N1, fp < N2; a place each.
                 unsafe {
-                    table.store(half + place_of(n[2] as usize, i as usize) as u32, word(self.ones(2, i)));
+                    table.store(half + place_of(n[2] as usize, i as usize) as u32, self.ones(2, i).to_word());
                     i += self.p.layout.threads;
                 }
             }
             let mut i = self.thread;
             while i < half {
                 // SAFETY: as above.
-                unsafe { table.store(i, word(self.ones(1, i))) };
+                unsafe { table.store(i, self.ones(1, i).to_word()) };
                 i += self.p.layout.threads;
             }
         }
@@ -280,9 +272,9 @@ pub mod device {
                     if f > 0 {
                         (even, odd) = (even.offset(plane), odd.offset(plane));
                     }
-                    even.store(0, word(Complex { re: ahead.re + behind.re, im: ahead.im - behind.im }));
+                    even.store(0, Complex { re: ahead.re + behind.re, im: ahead.im - behind.im }.to_word());
                     if columns.count > 1 {
-                        odd.store(0, word(Complex { re: ahead.im + behind.im, im: behind.re - ahead.re }));
+                        odd.store(0, Complex { re: ahead.im + behind.im, im: behind.re - ahead.re }.to_word());
                     }
                 });
             }
@@ -351,11 +343,11 @@ pub mod device {
                 unsafe {
                     unroll!(n < N, at most 40, {
                         if 2 * n < N || (n as u32) < d2 {
-                            points[n] = value(if n % 2 == 0 { row } else { odd }.load(n as u32 / 2));
+                            points[n] = Complex::from_word(if n % 2 == 0 { row } else { odd }.load(n as u32 / 2));
                         }
                     });
                     let z = transform::<A, B, N>(points);
-                    unroll!(f < N, at most 40, { row.store(const { place_of(N, f) as u32 }, word(z[f])) });
+                    unroll!(f < N, at most 40, { row.store(const { place_of(N, f) as u32 }, z[f].to_word()) });
                 }
                 task += layout.threads;
             }
@@ -387,7 +379,8 @@ pub mod device {
                 let mut points = [Complex::ZERO; N];
                 // SAFETY: written before the barrier.
                 unsafe {
-                    let (of_half, of_pair) = (value(boxes.load(fr)), value(boxes.load(half + place)));
+                    let (of_half, of_pair) =
+                        (Complex::from_word(boxes.load(fr)), Complex::from_word(boxes.load(half + place)));
                     let mean = if exists { mean } else { 0.0 };
                     let of_pair = Complex { re: mean * of_pair.re, im: mean * of_pair.im };
                     let level = of_pair.rotated([of_half.re, -of_half.im]);
@@ -397,7 +390,7 @@ pub mod device {
                             column = column.offset(step);
                         }
                         if exists && (2 * n < N || (n as u32) < d0) {
-                            points[n] = value(column.load(0)) + level;
+                            points[n] = Complex::from_word(column.load(0)) + level;
                         }
                     });
                 }
@@ -432,161 +425,6 @@ pub mod device {
             use cuda_std::float::Float;
             let level = -0.5 * self.mean;
             Complex { re: x.re.fma(self.half, level), im: x.im.fma(self.half, level) }
-        }
-    }
-
-    /// Two columns along half, neighbours along pair.
-    struct Columns {
-        /// The first element, in its volume.
-        first: u32,
-        /// Columns from there to the end of the row: 0, 1, or more.
-        count: u32,
-        /// Elements of a column.
-        d1: u32,
-        /// Elements of a row.
-        d2: u32,
-    }
-
-    impl Columns {
-        /// The columns as real and imaginary parts; 0 where there are none.
-        ///
-        /// # Safety
-        /// The volume has them.
-        #[inline(always)]
-        unsafe fn read<const N: usize>(&self, x: Tensor<f32>) -> [Complex; N] {
-            let mut points = [Complex::ZERO; N];
-            if self.count == 0 {
-                return points;
-            }
-            let pair = if x.is_narrow() { 4 } else { 8 };
-            let paired = self.d2.is_multiple_of(2) && x.address().is_multiple_of(pair);
-            let (mut at, step) = (x.offset(self.first as u64).address(), opaque(self.d2) as u64 * (pair / 2));
-            // SAFETY: the caller's promise; pairs lie on their boundaries.
-            unsafe {
-                if paired && !x.is_narrow() {
-                    unroll!(n < N, at most 40, {
-                        if n > 0 {
-                            at = at.wrapping_add(step);
-                        }
-                        if 2 * n < N || (n as u32) < self.d1 {
-                            points[n] = value(Global::from_address(at).load(0));
-                        }
-                    });
-                } else if paired {
-                    let mut bits = [0u32; N];
-                    unroll!(n < N, at most 40, {
-                        if n > 0 {
-                            at = at.wrapping_add(step);
-                        }
-                        if 2 * n < N || (n as u32) < self.d1 {
-                            bits[n] = Global::from_address(at).load(0);
-                        }
-                    });
-                    unroll!(n < N, at most 40, {
-                        let of = |bits: u32| x.widen::<true>(bits);
-                        points[n] = Complex { re: of(bits[n] & 0xffff), im: of(bits[n] >> 16) };
-                    });
-                } else {
-                    let mut index = self.first as u64;
-                    unroll!(n < N, at most 40, {
-                        if 2 * n < N || (n as u32) < self.d1 {
-                            if n > 0 {
-                                index += self.d2 as u64;
-                            }
-                            points[n].re = x.load(index);
-                            points[n].im = if self.count > 1 { x.load(index + 1) } else { 0.0 };
-                        }
-                    });
-                }
-            }
-            points
-        }
-    }
-
-    /// Where a thread stores the coefficients of one slot of the lines (fo, fr), fo = 0, 1, ….
-    struct Store {
-        /// The slot in line (0, fr), and in the lines' second words.
-        high: GlobalMut<u32>,
-        low: GlobalMut<u32>,
-        /// Words from one fo to the next.
-        step: u64,
-        /// Whether all these lines are strict.
-        strict: bool,
-        /// Words from the second word of fo = 0 to that of 1, if they are.
-        second: u64,
-        /// fr = 0.
-        first: bool,
-        slot: u32,
-    }
-
-    impl Store {
-        #[inline(always)]
-        fn new(p: &VolumeFft, s: &Spectrum, row: u32, fr: u32, slot: u32) -> Self {
-            let (index, strict) = if s.all_strict != 0 { (s.line(0, fr), true) } else { (fr, fr == 0) };
-            let step = s.line_words();
-            Self {
-                high: p.high.offset(s.place(s.line(0, fr), row, slot)),
-                low: p.low.offset(s.place(index, row, slot)),
-                step,
-                strict,
-                // The lines of fr = 0 follow those of fo = 0, where not all are strict.
-                second: if s.all_strict != 0 { step } else { s.half() as u64 * step },
-                first: fr == 0,
-                slot,
-            }
-        }
-
-        /// Of lines that are strict for fo = 0 alone.
-        ///
-        /// # Safety
-        /// The slot is this thread's, and not slot 0 or 1 of its row.
-        #[inline(always)]
-        unsafe fn plain<const N: usize>(&self, z: &[Complex; N]) {
-            let mut at = self.high;
-            // SAFETY: the caller's promise.
-            unsafe {
-                unroll!(fo < N, at most 40, {
-                    let value = [z[fo].re, z[fo].im];
-                    let high = rounded(value);
-                    if fo > 0 {
-                        at = at.offset(self.step);
-                    }
-                    at.store(0, high);
-                    if fo == 0 {
-                        self.low.store(0, left(value, high));
-                    }
-                });
-            }
-        }
-
-        /// Of all lines.
-        ///
-        /// # Safety
-        /// The slot is this thread's.
-        #[inline(always)]
-        unsafe fn careful<const N: usize>(&self, z: &[Complex; N]) {
-            let (mut high_at, mut low_at) = (self.high, self.low);
-            // Slot 1 is a second word of slot 0 where lines have none.
-            let spare = self.slot == 1;
-            // SAFETY: the caller's promise.
-            unsafe {
-                unroll!(fo < N, at most 40, {
-                    let mean = fo == 0 && self.first && self.slot < 2;
-                    let value = if mean { [0.0; 2] } else { [z[fo].re, z[fo].im] };
-                    let high = rounded(value);
-                    let low = left(value, high);
-                    if fo > 0 {
-                        high_at = high_at.offset(self.step);
-                        low_at = low_at.offset(if fo == 1 { self.second } else { self.step });
-                    }
-                    if fo == 0 || self.strict {
-                        high_at.store(0, if spare { 0 } else { high });
-                        low_at.store(0, if spare { 0 } else { low });
-                    } else {
-                        high_at.store(0, if spare { low } else { high });
-                    }
-                });
-            }
         }
     }
 }
