@@ -11,8 +11,8 @@ use crate::volume_fft::VolumeFft;
 use crate::volume_transform::VolumeTransform;
 use crate::{
     batch_norm_reduce, box_sums, channels_last, conv_means, dft_axis, dft_store, gram_energy, grid_resample,
-    input_scales, line_gram, pair_resample, part_squares, pool_finish, segment_sums, spectral_finish, split_taps,
-    tap_moments, tap_spectrum, volume_fft, volume_sums, volume_transform,
+    input_scales, line_gram, pair_resample, pool_finish, segment_sums, spectral_finish, split_taps, tap_moments,
+    tap_spectrum, volume_fft, volume_sums, volume_transform,
 };
 
 /// A kernel that can be run from a pointer to its parameter block.
@@ -41,7 +41,7 @@ macro_rules! entry {
 }
 
 /// All kernels.
-pub const ENTRIES: [Entry; 44] = [
+pub const ENTRIES: [Entry; 42] = [
     entry!(FORM_F32_WIDE.spec, conv_transpose_moments_f32_wide, ConvTransposeMoments<f32>),
     entry!(FORM_F32_NARROW.spec, conv_transpose_moments_f32_narrow, ConvTransposeMoments<f32>),
     entry!(FORM_F32_STRICT_WIDE.spec, conv_transpose_moments_f32_strict_wide, ConvTransposeMoments<f32>),
@@ -84,8 +84,6 @@ pub const ENTRIES: [Entry; 44] = [
     entry!(implicit_gemm::FORMS[3].spec, implicit_gemm_f16_narrow, ImplicitGemm),
     entry!(implicit_gemm::FORMS[4].spec, implicit_gemm_bf16_wide, ImplicitGemm),
     entry!(implicit_gemm::FORMS[5].spec, implicit_gemm_bf16_narrow, ImplicitGemm),
-    entry!(part_squares::spec(64), part_squares::device::part_squares_wide, ImplicitGemm),
-    entry!(part_squares::spec(32), part_squares::device::part_squares_narrow, ImplicitGemm),
 ];
 
 /// The kernel of that name.

@@ -10,27 +10,21 @@
 //! **Data flow.** A block of four warps makes tiles of 128 rows (positions, or positions and images, [`phased_conv`](crate::phased_conv))
 //! by 64 or 32 output channels, a warp 64 × 32 or 32 × 32 of them. Factors and their scales are made before by
 //! [`channels_last`](crate::channels_last) and [`split_taps`](crate::split_taps); [`implicit_gemm_stage`](crate::implicit_gemm_stage)
-//! brings them through shared memory, taps that no position of the tile meets left out. A warp leaves out what none of sixteen rows meets,
-//! which are two positions where a tile holds eight images: at the edges of small volumes, half of the rest.
-//!
-//! **Parts.** Where there are few tiles, or a few more than the device holds at once, blocks make `parts` of a tile's input channels each, and
-//! store z of them; [`part_squares`](crate::part_squares) adds them up. Else the block makes the squares
-//! ([`implicit_gemm_epilogue`](crate::implicit_gemm_epilogue)).
+//! brings them through shared memory, taps that no position of the tile meets left out.
 //!
 //! **Accumulation.** The tensor cores cut sums off: they add over two planes (16 channels of high and low words, or 32 of 16 bits), and
-//! f32 arithmetic from there.
+//! f32 arithmetic from there. Squares: f32 over a thread's rows, then f64.
 //!
 //! **Cost.** 2·3 (f32) or 2 flop a (row, tap, channel, output channel). A step's shared memory is 64 rows of taps and 128 of the window once a line.
 //!
-//! **Launch.** One dimension, a block a part of an item.
+//! **Launch.** One dimension, a block an item.
 
 use cuda_std::global::{Global, GlobalMut};
 use cuda_std::launch::KernelSpec;
 
 use crate::element::ElementType;
-use crate::factors::{PLANES, parts};
 use crate::implicit_gemm_stage::{THREADS, shared_bytes};
-use crate::phased_conv::{PhasedConv, split};
+use crate::phased_conv::PhasedConv;
 use crate::work::Work;
 
 /// The parameters.
@@ -49,8 +43,6 @@ pub struct ImplicitGemm {
     pub mean: GlobalMut<f64>,
     /// Out: s²·Σ(z − m)² a (b, c, slice).
     pub m2: GlobalMut<f64>,
-    /// Out instead, where there are several parts: z of each, as [`implicit_gemm_epilogue`](crate::implicit_gemm_epilogue) says.
-    pub partial: GlobalMut<f32>,
     /// s.
     pub scale: f64,
     /// Positions that no tap is for.
@@ -59,23 +51,6 @@ pub struct ImplicitGemm {
     pub conv: PhasedConv,
     /// Its division among blocks: a tile a slice, tiles of channels of all groups, `images` images a batch.
     pub work: Work,
-    /// Parts of a group's input channels.
-    pub parts: u32,
-}
-
-impl ImplicitGemm {
-    /// The blocks of [`implicit_gemm`](crate::implicit_gemm): parts of an item are near each other, so that they end together.
-    pub const fn blocks(&self) -> u64 {
-        self.work.items() * self.parts as u64
-    }
-
-    /// The item and the part of a block; [`Self::blocks`] is below 2³¹.
-    #[inline(always)]
-    pub const fn part(&self, block: u32) -> (u32, u32) {
-        let (rest, tile) = split(block, self.work.channel_tiles);
-        let (rest, part) = split(rest, self.parts);
-        (rest * self.work.channel_tiles + tile, part)
-    }
 }
 
 /// One compiled form of the kernel.
@@ -112,11 +87,6 @@ impl Form {
         FORMS.iter().position(of).unwrap_or(0)
     }
 
-    /// Steps of the products of a tile with a tap: of so many chunks of input channels.
-    pub const fn steps(&self, conv: &PhasedConv) -> u32 {
-        conv.chunks().div_ceil(PLANES / parts(self.element))
-    }
-
     /// How a convolution is divided into items: a tile each.
     pub fn work(&self, conv: &PhasedConv) -> Work {
         let tiles = conv.out_channels.div_ceil(self.columns) * conv.options.groups;
@@ -129,26 +99,27 @@ pub mod device {
     use core::marker::PhantomData;
 
     use cuda_std::async_copy::wait_all;
+    use cuda_std::float::Float;
     use cuda_std::matrix::ldmatrix_x4;
     use cuda_std::shared::Shared;
-    use cuda_std::thread::{block_idx_x, sync_threads};
-    use cuda_std::warp::ballot;
+    use cuda_std::thread::{block_idx_x, sync_threads, thread_idx_x};
+    use cuda_std::warp::shuffle_xor;
     use cuda_std::{kernel, unroll};
 
     use super::*;
     use crate::factors::device::{Bfloat, Factors, Half, Split};
-    use crate::implicit_gemm_epilogue::device::{Place, Sums, is_position, squares, store_part};
-    use crate::implicit_gemm_epilogue::{height, row_warps};
+    use crate::factors::{PLANES, power};
     use crate::implicit_gemm_stage::device::{Copies, Tile, taps, window};
     use crate::implicit_gemm_stage::{ROW, Step, place};
     use crate::opaque::opaque;
+    use crate::phased_conv::AxisPhase;
 
     macro_rules! form {
         ($name:ident, $factors:ty, $columns:literal, $min_blocks:literal) => {
             /// See the module.
             ///
             /// # Safety
-            /// Each pointer holds what its field says; nobody else accesses `mean`, `m2` and `partial`; the launch is as the form's
+            /// Each pointer holds what its field says; nobody else accesses `mean` and `m2`; the launch is as the form's
             /// spec says.
             #[kernel(max_threads = 128, min_blocks = $min_blocks)]
             pub unsafe fn $name(p: ImplicitGemm) {
@@ -164,9 +135,16 @@ pub mod device {
     form!(implicit_gemm_bf16_wide, Bfloat, 64, 2);
     form!(implicit_gemm_bf16_narrow, Bfloat, 32, 3);
 
-    /// Of two sixteens of a warp's rows, each lane's: the input element, along each axis, that tap 0 brings to it; so far off that no tap
-    /// brings one to it where it is no position of an image.
-    type Reach = [[i32; 3]; 2];
+    /// A warp's sums, [16 rows][8 columns] of tiles in the accumulators' layout.
+    type Sums = [[[f32; 4]; 4]; 4];
+
+    /// A thread's place in the tile. Found anew, and not kept meanwhile: the products need the registers.
+    struct Place {
+        lane: u32,
+        /// The number of its warp's first row, and column.
+        row: u32,
+        column: u32,
+    }
 
     /// What computes, of 128 rows by `COLUMNS`.
     struct Block<'a, F, const COLUMNS: u32> {
@@ -175,12 +153,10 @@ pub mod device {
     }
 
     impl<'a, F: Factors, const COLUMNS: u32> Block<'a, F, COLUMNS> {
-        /// Sixteens of rows of a warp; eights of columns it has four.
-        const HEIGHT: usize = height(COLUMNS);
-        /// A bit for each of them.
-        const ALL: u32 = (1 << Self::HEIGHT) - 1;
-        /// From one of a warp's sixteens to the next.
-        const APART: u32 = 16 * row_warps(COLUMNS);
+        /// Tiles of 16 rows of a warp; of 8 columns it has four.
+        const HEIGHT: usize = COLUMNS as usize / 16;
+        /// Warps along the rows.
+        const ROW_WARPS: u32 = 128 / COLUMNS;
         /// Chunks of a step.
         const CHUNKS: u32 = PLANES / F::PARTS;
 
@@ -190,28 +166,33 @@ pub mod device {
         }
 
         #[inline(always)]
+        fn place() -> Place {
+            let thread = opaque(thread_idx_x());
+            let (warp, across) = (thread / 32, COLUMNS / 32);
+            Place { lane: thread % 32, row: warp / across * (16 * Self::HEIGHT as u32), column: warp % across * 32 }
+        }
+
+        /// The block's tile.
+        #[inline(always)]
+        fn tile(&self) -> Tile {
+            Tile::new(self.p, opaque(block_idx_x()), COLUMNS)
+        }
+
+        #[inline(always)]
         unsafe fn run(&self) {
-            let part = || self.p.part(opaque(block_idx_x()));
-            let tile = || Tile::new(self.p, part().0, COLUMNS);
-            // SAFETY: the caller's promise; the part is this block's. It is found anew behind the products, and not kept meanwhile.
+            // SAFETY: the caller's promise; the item is this block's. It is found anew behind the products, and not kept meanwhile.
             unsafe {
-                let sums = self.products(&tile(), part().1);
-                if self.p.parts == 1 {
-                    sync_threads(); // the buffers are no longer read
-                    squares::<COLUMNS>(self.p, &tile(), &sums);
-                } else {
-                    let (item, part) = part();
-                    store_part::<COLUMNS>(self.p, item, part, &sums);
-                }
+                let sums = self.products(&self.tile());
+                self.epilogue(&self.tile(), &sums);
             }
         }
 
-        /// z of a part of a tile, 2^−g of it.
+        /// z of a tile, 2^−g of it.
         #[inline(always)]
-        unsafe fn products(&self, tile: &Tile, part: u32) -> Sums {
+        unsafe fn products(&self, tile: &Tile) -> Sums {
             let conv = &self.p.conv;
-            let lines = tile.lines(conv, Self::CHUNKS, part, self.p.parts);
-            let (copies, reach) = (Copies::new(self.p, tile, F::PARTS), self.reach(tile));
+            let lines = tile.lines(conv, Self::CHUNKS);
+            let copies = Copies::new(self.p, tile, F::PARTS);
             let mut sums: Sums = [[[0.0; 4]; 4]; 4];
             let mut now = Step { line: lines.first(), tap: 0 };
             let (mut line, mut buffer) = (0, 0);
@@ -229,7 +210,7 @@ pub mod device {
                 sync_threads(); // the step is complete, and the last one's buffers no longer read
                 let (rows, columns) = (window(line), taps::<COLUMNS>(buffer));
                 let shift = (now.line.taps - 1 - now.tap) * conv.lag[2] * conv.images;
-                let (chunks, met) = (lines.chunks_of(&now.line), self.met(&reach, &now));
+                let chunks = lines.chunks_of(&now.line);
                 now = lines.next_step(&now);
                 buffer = 1 - buffer;
                 left -= 1;
@@ -245,106 +226,47 @@ pub mod device {
                     }
                 }
                 // SAFETY: the step is complete.
-                unsafe { self.step(rows, shift, columns, chunks, met, &mut sums) };
+                unsafe { self.step(rows, shift, columns, chunks, &mut sums) };
             }
             sums
         }
 
-        /// Of this lane's rows.
+        /// Adds the products of a step of `chunks` chunks.
         #[inline(always)]
-        fn reach(&self, tile: &Tile) -> Reach {
-            let (conv, phase, Place { lane, row, .. }) = (&self.p.conv, &tile.phase, Place::here(COLUMNS));
-            let mut reach = [[i32::MIN / 2; 3]; 2];
-            unroll!(n < 2, {
-                let row = row + (2 * n as u32 + lane / 16) * Self::APART + lane % 16;
-                let position = tile.first + (row >> conv.images.trailing_zeros());
-                if tile.image + row % conv.images < conv.shape.batch && is_position(conv, phase, position) {
-                    let q = conv.coordinates(position);
-                    unroll!(axis < 3, {
-                        reach[n][axis] = q[axis] as i32 + phase[axis].origin;
-                    });
-                }
-            });
-            reach
-        }
-
-        /// Which of the warp's sixteens of rows a step's tap brings an element to.
-        #[inline(always)]
-        fn met(&self, reach: &Reach, step: &Step) -> u32 {
-            let (conv, [j0, j1, j2]) = (&self.p.conv, step.line.j);
-            let j = [j0, j1, j2 + step.tap];
-            let mut met = 0u32;
-            unroll!(n < 2, {
-                if 2 * n < Self::HEIGHT {
-                    let mut is_met = true;
-                    unroll!(axis < 3, {
-                        let source = reach[n][axis] - (j[axis] * conv.lag[axis]) as i32;
-                        is_met &= (source as u32) < conv.shape.input[axis];
-                    });
-                    let rows = ballot(is_met);
-                    met |= ((rows & 0xffff != 0) as u32 | ((rows >> 16 != 0) as u32) << 1) << (2 * n);
-                }
-            });
-            met
-        }
-
-        /// Adds the products of a step of `chunks` chunks for the sixteens of rows in `met`.
-        #[inline(always)]
-        unsafe fn step(
-            &self,
-            window: Shared<u32>,
-            shift: u32,
-            taps: Shared<u32>,
-            chunks: u32,
-            met: u32,
-            sums: &mut Sums,
-        ) {
+        unsafe fn step(&self, window: Shared<u32>, shift: u32, taps: Shared<u32>, chunks: u32, sums: &mut Sums) {
             // SAFETY: the caller's promise.
             unsafe {
                 if chunks < Self::CHUNKS {
                     let mut chunk = 0;
                     while chunk < chunks {
-                        self.multiply::<1, false>(window, shift, taps, chunk, met, sums);
+                        self.multiply::<1>(window, shift, taps, chunk, sums);
                         chunk += 1;
                     }
-                } else if met == Self::ALL {
-                    if F::PARTS == 2 {
-                        self.multiply::<1, true>(window, shift, taps, 0, met, sums);
-                        self.multiply::<1, true>(window, shift, taps, 1, met, sums);
-                    } else {
-                        self.multiply::<2, true>(window, shift, taps, 0, met, sums);
-                        self.multiply::<2, true>(window, shift, taps, 2, met, sums);
-                    }
-                } else if met != 0 {
-                    let mut half = 0;
-                    while half < 2 {
-                        if F::PARTS == 2 {
-                            self.multiply::<1, false>(window, shift, taps, half, met, sums);
-                        } else {
-                            self.multiply::<2, false>(window, shift, taps, 2 * half, met, sums);
-                        }
-                        half += 1;
-                    }
+                } else if F::PARTS == 2 {
+                    self.multiply::<1>(window, shift, taps, 0, sums);
+                    self.multiply::<1>(window, shift, taps, 1, sums);
+                } else {
+                    self.multiply::<2>(window, shift, taps, 0, sums);
+                    self.multiply::<2>(window, shift, taps, 2, sums);
                 }
             }
         }
 
         /// Adds the products of `CHUNKS` chunks from `chunk` on, of rows `shift` further on than the tile's. They have two planes at most: more
-        /// are too many registers. With `ALL` nothing is left out.
+        /// are too many registers.
         ///
         /// # Safety
         /// They are complete; all lanes of the warp come together.
         #[inline(always)]
-        unsafe fn multiply<const CHUNKS: usize, const ALL: bool>(
+        unsafe fn multiply<const CHUNKS: usize>(
             &self,
             window: Shared<u32>,
             shift: u32,
             taps: Shared<u32>,
             chunk: u32,
-            met: u32,
             sums: &mut Sums,
         ) {
-            let (Place { lane, row, column }, planes) = (Place::here(COLUMNS), CHUNKS * F::PARTS as usize);
+            let (Place { lane, row, column }, planes) = (Self::place(), CHUNKS * F::PARTS as usize);
             let first = 2 * F::PARTS * chunk;
             let row = row + lane % 16 + shift;
             let column = column + lane % 8 + lane / 16 * 8;
@@ -359,21 +281,16 @@ pub mod device {
                     b[plane] = [[b0, b1], [b2, b3], [b4, b5], [b6, b7]];
                 }
             });
-            // All of them before any product: a branch waits for what is loaded behind it.
-            let mut a = [[[0u32; 4]; 2]; 4];
             unroll!(tile < 4, {
-                if tile < Self::HEIGHT && (ALL || met >> tile & 1 == 1) {
+                if tile < Self::HEIGHT {
+                    let mut a = [[0u32; 4]; 2];
                     unroll!(plane < 2, {
                         if plane < planes {
                             let at = window.offset(place(row, first + 2 * plane as u32 + lane / 16));
                             // SAFETY: rows of the window, at 16-byte boundaries.
-                            a[tile][plane] = unsafe { ldmatrix_x4(at.offset(tile as u32 * (Self::APART * ROW))) };
+                            a[plane] = unsafe { ldmatrix_x4(at.offset(tile as u32 * (16 * ROW))) };
                         }
                     });
-                }
-            });
-            unroll!(tile < 4, {
-                if tile < Self::HEIGHT && (ALL || met >> tile & 1 == 1) {
                     let mut part = [[0f32; 4]; 4];
                     unroll!(product < 3, {
                         if product < F::PRODUCTS.len() {
@@ -382,7 +299,7 @@ pub mod device {
                                 if chunk < CHUNKS {
                                     let plane = chunk * F::PARTS as usize;
                                     unroll!(n < 4, {
-                                        part[n] = F::multiply(a[tile][plane + of_a], b[plane + of_b][n], part[n]);
+                                        part[n] = F::multiply(a[plane + of_a], b[plane + of_b][n], part[n]);
                                     });
                                 }
                             });
@@ -396,17 +313,111 @@ pub mod device {
                 }
             });
         }
+
+        /// Adds Σ(z − m)² of the tile. Shared memory then holds (warps along the rows, image, column) of f64.
+        #[inline(always)]
+        unsafe fn epilogue(&self, tile: &Tile, sums: &Sums) {
+            let (p, conv) = (self.p, &self.p.conv);
+            let Place { lane, row: first_row, column: first_column } = Self::place();
+            let (all, images) = (Shared::<f64>::dynamic(0), conv.images);
+            let bits = images.trailing_zeros();
+            // All of a thread's rows are of one image.
+            let image = lane / 4 % images;
+            let b = tile.image + image;
+            let rows = conv.rows_of(&tile.phase);
+            let mut there = 0u32;
+            unroll!(n < 8, {
+                if n < 2 * Self::HEIGHT {
+                    let row = tile.first + ((first_row + 8 * n as u32 + lane / 4) >> bits);
+                    there |= ((row < rows && is_position(conv.coordinates(row), &tile.phase)) as u32) << n;
+                }
+            });
+            sync_threads(); // the buffers are no longer read
+            unroll!(n < 4, {
+                unroll!(i < 2, {
+                    let column = first_column + 8 * n as u32 + 2 * (lane % 4) + i as u32;
+                    let mut square = 0f32;
+                    if b < conv.shape.batch && tile.column + column < conv.out_channels {
+                        let c = (tile.group * conv.out_channels + tile.column + column) as u64;
+                        // SAFETY: b < B and c < Cout.
+                        let (mean, g) = unsafe {
+                            let row = b as u64 * conv.shape.out_channels as u64 + c;
+                            (p.conv_mean.load(row), p.channel_exponent.load(c))
+                        };
+                        let mean = mean * power(-g);
+                        let high = mean as f32;
+                        let low = (mean - high as f64) as f32;
+                        unroll!(row < 8, {
+                            if row < 2 * Self::HEIGHT && there >> row & 1 == 1 {
+                                let d = (sums[row / 2][n][row % 2 * 2 + i] - high) - low;
+                                square = d.fma(d, square);
+                            }
+                        });
+                    }
+                    let mut square = square as f64;
+                    // The other lanes of the image.
+                    if bits < 1 {
+                        square += shuffle_xor(square, 4);
+                    }
+                    if bits < 2 {
+                        square += shuffle_xor(square, 8);
+                    }
+                    if bits < 3 {
+                        square += shuffle_xor(square, 16);
+                    }
+                    if lane / 4 < images {
+                        let warp = first_row / (16 * Self::HEIGHT as u32);
+                        // SAFETY: one element a (warp along the rows, image, column); the buffers are no longer read.
+                        unsafe { all.store((warp * images + image) * COLUMNS + column, square) };
+                    }
+                });
+            });
+            sync_threads();
+            unroll!(n < 4, {
+                let pair = n as u32 * THREADS + thread_idx_x();
+                let (image, column) = (pair / COLUMNS, tile.column + pair % COLUMNS);
+                let b = tile.image + image;
+                if image < images && b < conv.shape.batch && column < conv.out_channels {
+                    let c = (tile.group * conv.out_channels + column) as u64;
+                    let row = b as u64 * conv.shape.out_channels as u64 + c;
+                    let mut square = 0f64;
+                    unroll!(warp < 4, {
+                        if (warp as u32) < Self::ROW_WARPS {
+                            // SAFETY: written before the barrier.
+                            square += unsafe { all.load(warp as u32 * images * COLUMNS + pair) };
+                        }
+                    });
+                    // SAFETY: b < B and c < Cout; each (b, c, slice) belongs to one block, and to one thread.
+                    unsafe {
+                        let (mean, gain) = (p.conv_mean.load(row), power(p.channel_exponent.load(c)));
+                        let outside = if tile.slice == 0 { p.unreached as f64 * mean * mean } else { 0.0 };
+                        let at = row * p.work.slices + tile.slice as u64;
+                        p.mean.store(at, mean * p.scale);
+                        p.m2.store(at, (square * gain * gain + outside) * p.scale * p.scale);
+                    }
+                }
+            });
+        }
+    }
+
+    /// Whether these coordinates, of a row of the phase, are a position.
+    #[inline(always)]
+    fn is_position(q: [u32; 3], phase: &[AxisPhase; 3]) -> bool {
+        q[1] < phase[1].count && q[2] < phase[2].count
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::phased_conv::MAX_IMAGES;
 
     #[test]
-    fn three_blocks_fit() {
+    fn three_blocks_fit_and_the_epilogue_fits_in_the_stages() {
         for form in FORMS {
             assert!(3 * (form.spec.shared_bytes + 1024) <= 227 * 1024);
+            assert!(128 / form.columns * MAX_IMAGES * form.columns * 8 <= form.spec.shared_bytes);
+            assert!(MAX_IMAGES * form.columns <= 4 * THREADS);
         }
     }
 }

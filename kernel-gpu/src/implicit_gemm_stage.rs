@@ -46,8 +46,7 @@ pub struct Lines {
     taps: TapBox,
     /// Taps of a line, at most.
     pub longest: u32,
-    /// The part's first chunk, and behind its last.
-    chunks: (u32, u32),
+    chunks: u32,
     /// Chunks of a step.
     step: u32,
 }
@@ -73,36 +72,33 @@ pub struct Step {
 }
 
 impl Lines {
-    /// Of a tile that meets those taps, with `step` chunks a step, in one of `parts` parts of about as many steps.
+    /// Of a tile that meets those taps, with `step` chunks a step.
     #[inline(always)]
-    pub const fn new(conv: &PhasedConv, taps: TapBox, step: u32, part: u32, parts: u32) -> Self {
-        let each = conv.chunks().div_ceil(step).div_ceil(parts) * step;
-        let (first, end) = (part * each, (part + 1) * each);
-        let end = if end < conv.chunks() { end } else { conv.chunks() };
+    pub const fn new(conv: &PhasedConv, taps: TapBox, step: u32) -> Self {
         let apart = conv.lag[2] * conv.images;
         let longest = match HALO.checked_div(apart) {
             Some(more) => 1 + more,
             None => 1,
         };
-        Self { taps, longest, chunks: (first, end), step }
+        Self { taps, longest, chunks: conv.chunks(), step }
     }
 
     /// Steps of all lines.
     #[inline(always)]
     pub const fn steps(&self) -> u32 {
-        self.taps.taps() * self.chunks.1.saturating_sub(self.chunks.0).div_ceil(self.step)
+        self.taps.taps() * self.chunks.div_ceil(self.step)
     }
 
     /// The first line; with no steps it has no meaning.
     #[inline(always)]
     pub const fn first(&self) -> Line {
-        self.with(self.taps.from)
+        self.with(self.taps.from, 0)
     }
 
     #[inline(always)]
-    const fn with(&self, j: [u32; 3]) -> Line {
+    const fn with(&self, j: [u32; 3], chunk: u32) -> Line {
         let rest = self.taps.to[2] - j[2];
-        Line { j, taps: if rest < self.longest { rest } else { self.longest }, chunk: self.chunks.0 }
+        Line { j, taps: if rest < self.longest { rest } else { self.longest }, chunk }
     }
 
     /// Whether it is one, and not past the last.
@@ -114,16 +110,16 @@ impl Lines {
     /// The line after this one: the next chunks, then the next taps.
     #[inline(always)]
     pub const fn next(&self, line: &Line) -> Line {
-        if line.chunk + self.step < self.chunks.1 {
+        if line.chunk + self.step < self.chunks {
             return Line { chunk: line.chunk + self.step, ..*line };
         }
         let (from, to, [j0, j1, j2]) = (&self.taps.from, &self.taps.to, line.j);
         if j2 + line.taps < to[2] {
-            self.with([j0, j1, j2 + line.taps])
+            self.with([j0, j1, j2 + line.taps], 0)
         } else if j1 + 1 < to[1] {
-            self.with([j0, j1 + 1, from[2]])
+            self.with([j0, j1 + 1, from[2]], 0)
         } else {
-            self.with([j0 + 1, from[1], from[2]])
+            self.with([j0 + 1, from[1], from[2]], 0)
         }
     }
 
@@ -140,7 +136,7 @@ impl Lines {
     /// Chunks of a line's steps.
     #[inline(always)]
     pub const fn chunks_of(&self, line: &Line) -> u32 {
-        let rest = self.chunks.1 - line.chunk;
+        let rest = self.chunks - line.chunk;
         if rest < self.step { rest } else { self.step }
     }
 }
@@ -193,15 +189,15 @@ pub mod device {
             }
         }
 
-        /// The lines of its products in a part, with `step` chunks a step: none where it has no row.
+        /// The lines of its products, with `step` chunks a step: none where it has no row.
         #[inline(always)]
-        pub fn lines(&self, conv: &PhasedConv, step: u32, part: u32, parts: u32) -> Lines {
+        pub fn lines(&self, conv: &PhasedConv, step: u32) -> Lines {
             let (rows, end) = (conv.rows_of(&self.phase), self.first + conv.tile_positions());
             let taps = match self.first < rows {
                 true => conv.meeting(&self.phase, self.first, if end < rows { end } else { rows }),
                 false => TapBox { from: [0; 3], to: [0; 3] },
             };
-            Lines::new(conv, taps, step, part, parts)
+            Lines::new(conv, taps, step)
         }
     }
 
@@ -345,31 +341,25 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn every_tap_and_chunk_is_a_step_of_one_part() {
-        for (images, from, to, channels, step, parts) in [
-            (1, [0, 0, 0], [2, 3, 5], 40, 2, 1),
-            (8, [1, 0, 2], [2, 2, 9], 16, 4, 1),
-            (4, [0; 3], [1, 1, 1], 100, 4, 2),
-            (8, [0; 3], [2, 3, 5], 230, 2, 3),
-            (1, [0; 3], [1, 1, 2], 70, 2, 4),
-        ] {
+    fn every_tap_and_chunk_is_a_step_once() {
+        for (images, from, to, channels, step) in
+            [(1, [0, 0, 0], [2, 3, 5], 40, 2), (8, [1, 0, 2], [2, 2, 9], 16, 4), (4, [0; 3], [1, 1, 1], 100, 4)]
+        {
             let shape = ConvShape { batch: 8, in_channels: channels, out_channels: 1, input: [9; 3], kernel: [9; 3] };
             let conv = PhasedConv::new(shape, ConvOptions::none(&shape), images).unwrap();
+            let lines = Lines::new(&conv, TapBox { from, to }, step);
             let mut seen = BTreeSet::new();
-            for part in 0..parts {
-                let lines = Lines::new(&conv, TapBox { from, to }, step, part, parts);
-                let mut at = Step { line: lines.first(), tap: 0 };
-                for _ in 0..lines.steps() {
-                    assert!(at.line.taps <= lines.longest && (at.line.taps - 1) * images <= HALO);
-                    for chunk in 0..lines.chunks_of(&at.line) {
-                        let [j0, j1, j2] = at.line.j;
-                        assert!(seen.insert(([j0, j1, j2 + at.tap], at.line.chunk + chunk)));
-                    }
-                    at = lines.next_step(&at);
+            let mut at = Step { line: lines.first(), tap: 0 };
+            while lines.has(&at.line) {
+                assert!(at.line.taps <= lines.longest && (at.line.taps - 1) * images <= HALO);
+                for chunk in 0..lines.chunks_of(&at.line) {
+                    let [j0, j1, j2] = at.line.j;
+                    assert!(seen.insert(([j0, j1, j2 + at.tap], at.line.chunk + chunk)));
                 }
-                assert!(lines.steps() == 0 || !lines.has(&at.line));
+                at = lines.next_step(&at);
             }
-            assert_eq!(seen.len() as u32, TapBox { from, to }.taps() * conv.chunks());
+            assert_eq!(seen.len() as u32, lines.taps.taps() * conv.chunks());
+            assert_eq!(lines.steps(), lines.taps.taps() * conv.chunks().div_ceil(step));
         }
     }
 

@@ -20,7 +20,6 @@ use kernel_gpu::implicit_gemm::{self, ImplicitGemm};
 use kernel_gpu::input_scales::{self, InputScales};
 use kernel_gpu::line_gram::{self, LineGram};
 use kernel_gpu::pair_resample::{self, PairResample};
-use kernel_gpu::part_squares;
 use kernel_gpu::pool_finish::{self, PoolFinish};
 use kernel_gpu::segment_sums::{self, SegmentSums};
 use kernel_gpu::spectral_finish::{self, SpectralFinish};
@@ -73,8 +72,6 @@ fn kernels() -> Vec<Launched> {
         launched::<ChannelsLast>(channels_last::SPEC),
         launched::<SplitTaps>(split_taps::SPEC),
         launched::<ConvMeans>(conv_means::SPEC),
-        launched::<ImplicitGemm>(part_squares::spec(64)),
-        launched::<ImplicitGemm>(part_squares::spec(32)),
     ];
     kernels.extend(implicit_gemm::FORMS.map(|form| launched::<ImplicitGemm>(form.spec)));
     kernels.extend(conv::FORMS.map(|form| match form.spec.name.contains("_f64_") {
@@ -155,7 +152,7 @@ fn every_form_is_among_the_kernels() {
         let same = kernels.iter().filter(|kernel| kernel.spec == spec).count();
         assert_eq!(same, 1, "{}", spec.name);
     }
-    assert_eq!(kernels.len(), conv::FORMS.len() + implicit_gemm::FORMS.len() + volume_transform::FORMS.len() + 23);
+    assert_eq!(kernels.len(), conv::FORMS.len() + implicit_gemm::FORMS.len() + volume_transform::FORMS.len() + 21);
 }
 
 /// Each kind of disagreement is found: the comparison above can fail.

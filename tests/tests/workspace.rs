@@ -70,6 +70,14 @@ fn measured<T: Storage>(problem: &Problem, options: PlanOptions) -> Result<[u64;
 /// One test: the allocator counts what all threads of the process do.
 #[test]
 fn runs_take_what_their_plans_say() {
+    for (threads, tight) in [(2, true), (16, false)] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| check(tight));
+    }
+}
+
+/// No run takes more than its plan says; nor, where all threads find work, less than half of it (`tight`).
+fn check(tight: bool) {
     let plain = [
         builder([8, 16, 40, 12, 20, 24, 3, 5, 3]),
         builder([4, 64, 64, 8, 16, 16, 5, 5, 5]),
@@ -92,8 +100,7 @@ fn runs_take_what_their_plans_say() {
             let [said, taken] = measured::<f64>(&problem, within(budget)).unwrap();
             assert!(said <= budget.unwrap_or(u64::MAX), "{problem:?} {said} of {budget:?}");
             assert!(taken <= said + SMALL, "{problem:?} {budget:?}: {taken} of {said}");
-            // Said is not said loosely.
-            assert!(taken + SMALL > said / 2, "{problem:?} {budget:?}: {taken} of {said}");
+            assert!(!tight || taken + SMALL > said / 2, "{problem:?} {budget:?}: {taken} of {said}");
         }
         let widened = 4 * (problem.input_elements() + problem.kernel_elements()) as u64;
         for budget in [Some(needed + widened), None] {
@@ -107,6 +114,6 @@ fn runs_take_what_their_plans_say() {
     for problem in [padded.build().unwrap(), builder([2, 8, 300, 4, 9, 9, 3, 3, 3]).build().unwrap()] {
         let [said, taken] = measured::<f64>(&problem, direct).unwrap();
         assert!(taken <= said + SMALL, "{problem:?}: {taken} of {said}");
-        assert!(taken + SMALL > said / 2, "{problem:?}: {taken} of {said}");
+        assert!(!tight || taken + SMALL > said / 2, "{problem:?}: {taken} of {said}");
     }
 }

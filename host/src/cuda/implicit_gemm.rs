@@ -1,4 +1,4 @@
-//! Launching [`kernel_gpu::implicit_gemm`], and [`kernel_gpu::part_squares`] behind it.
+//! Launching [`kernel_gpu::implicit_gemm`].
 
 use kernel_gpu::implicit_gemm::ImplicitGemm;
 
@@ -9,10 +9,8 @@ use super::stream::RawStream;
 
 /// The stage's name in measurements.
 pub(super) const STAGE: &str = "implicit_gemm";
-/// The same, where its blocks have stored parts.
-pub(super) const PARTS_STAGE: &str = "part_squares";
 
-/// Puts `implicit_gemm` on `stream`, a block a part of an item.
+/// Puts the kernel on `stream`, a block an item.
 ///
 /// # Safety
 /// Each pointer of `parameters` holds what its field says; `conv` and `work` come from one design, made for this form; nothing else uses the
@@ -25,23 +23,7 @@ pub(super) unsafe fn launch(
 ) -> Result<(), CudaError> {
     debug_assert_eq!(parameters.work.slices, u64::from(parameters.conv.tiles()));
     // The design has refused more than 2^31 − 1.
-    let blocks = u32::try_from(parameters.blocks()).unwrap_or(u32::MAX);
-    // SAFETY: the caller's promise.
-    unsafe { kernel.launch("launching implicit_gemm", blocks, parameters, stream, bound) }
-}
-
-/// Puts `part_squares` on `stream`, a block an item.
-///
-/// # Safety
-/// As [`launch`], with the same parameters, behind it, and for tiles of as many output channels.
-pub(super) unsafe fn add_parts(
-    kernel: &Kernel<ImplicitGemm>,
-    parameters: &ImplicitGemm,
-    stream: RawStream,
-    bound: &Bound<'_>,
-) -> Result<(), CudaError> {
-    // There are no more than parts of them.
     let blocks = u32::try_from(parameters.work.items()).unwrap_or(u32::MAX);
     // SAFETY: the caller's promise.
-    unsafe { kernel.launch("launching part_squares", blocks, parameters, stream, bound) }
+    unsafe { kernel.launch("launching implicit_gemm", blocks, parameters, stream, bound) }
 }

@@ -1,4 +1,4 @@
-//! The direct way on a GPU's tensor cores: eight kernels one after the other, or nine.
+//! The direct way on a GPU's tensor cores: eight kernels one after the other.
 //!
 //! | stage | reads | writes |
 //! |---|---|---|
@@ -7,8 +7,7 @@
 //! | `conv_means` | kernel, sums of boxes, scales | the mean of z a (b, c), the scale of each output channel |
 //! | `split_taps` | kernel, scales | the taps as factors |
 //! | `channels_last` | input, scales | the input as factors |
-//! | `implicit_gemm` | factors, means | mean, M2 a (b, c, slice); or z a part of the input channels |
-//! | `part_squares` | these, if there are any | mean, M2 a (b, c, slice) |
+//! | `implicit_gemm` | factors, means | mean, M2 a (b, c, slice) |
 //! | `batch_norm_reduce` | these | mean, M2 a (b, c) |
 //! | `pool_finish` | these, the per-channel vectors | output, batch statistics, running statistics |
 //!
@@ -19,7 +18,6 @@ use kernel_gpu::box_sums::{self, BoxSums};
 use kernel_gpu::channels_last::{self, ChannelsLast};
 use kernel_gpu::conv_means::{self, ConvMeans};
 use kernel_gpu::implicit_gemm::ImplicitGemm;
-use kernel_gpu::part_squares;
 use kernel_gpu::pool_finish::PoolFinish;
 use kernel_gpu::segment_sums::{self, SegmentSums};
 use kernel_gpu::split_taps::{self, SplitTaps};
@@ -48,7 +46,6 @@ pub(super) struct TensorDirect {
     implicit_gemm: Kernel<ImplicitGemm>,
     batch_norm_reduce: Kernel<BatchNormReduce>,
     pool_finish: Kernel<PoolFinish<f32>>,
-    part_squares: Kernel<ImplicitGemm>,
     memory: Memory,
 }
 
@@ -62,7 +59,6 @@ struct Memory {
     taps: DeviceArray<u32>,
     channel_exponent: DeviceArray<i32>,
     conv_mean: DeviceArray<f64>,
-    partial: DeviceArray<f32>,
     slice_mean: DeviceArray<f64>,
     slice_m2: DeviceArray<f64>,
     mean: DeviceArray<f64>,
@@ -86,7 +82,6 @@ impl Memory {
             taps: array(lengths.taps, device, bound)?,
             channel_exponent: array(lengths.channel_exponent, device, bound)?,
             conv_mean: array(lengths.moments, device, bound)?,
-            partial: array(lengths.partial, device, bound)?,
             slice_mean: array(lengths.slices, device, bound)?,
             slice_m2: array(lengths.slices, device, bound)?,
             mean: array(lengths.moments, device, bound)?,
@@ -112,7 +107,6 @@ impl TensorDirect {
             split_taps: kernels.find(split_taps::SPEC, small, bound)?,
             conv_means: kernels.find(conv_means::SPEC, small, bound)?,
             implicit_gemm: kernels.find(form.spec, form.spec.shared_bytes, bound)?,
-            part_squares: kernels.find(part_squares::spec(form.columns), small, bound)?,
             memory: Memory::new(design, device, bound)?,
         })
     }
@@ -135,9 +129,7 @@ impl TensorDirect {
             let bytes = bytes.iter().fold(0u64, |sum, &bytes| sum.saturating_add(bytes));
             Cost { bytes, flops }
         };
-        let (squares, partial) = (slices.saturating_mul(16), lengths.partial.saturating_mul(4));
-        let products = if self.design.parts == 1 { squares } else { partial };
-        let mut stages = vec![
+        vec![
             (factors::SEGMENT_SUMS, cost(&[input, segments], 2 * problem.input_elements() as u64)),
             (factors::BOX_SUMS, cost(&[segments, lengths.box_sum.saturating_mul(8)], lengths.segment_sum)),
             (
@@ -149,17 +141,13 @@ impl TensorDirect {
             ),
             (factors::SPLIT_TAPS, cost(&[kernel, factors.1], 0)),
             (factors::CHANNELS_LAST, cost(&[input, factors.0], 0)),
-            (implicit_gemm::STAGE, cost(&[factors.0, factors.1, products], self.design.flops)),
+            (implicit_gemm::STAGE, cost(&[factors.0, factors.1, slices.saturating_mul(16)], self.design.flops)),
             (
                 batch_norm_reduce::STAGE,
                 cost(&[slices.saturating_add(rows).saturating_mul(16)], slices.saturating_mul(12)),
             ),
             (pool_finish::STAGE, cost(&[rows.saturating_mul(24 + element)], rows.saturating_mul(15))),
-        ];
-        if self.design.parts > 1 {
-            stages.insert(6, (implicit_gemm::PARTS_STAGE, cost(&[partial, squares], lengths.partial)));
-        }
-        stages
+        ]
     }
 
     /// All kernels.
@@ -224,19 +212,13 @@ impl TensorDirect {
                 conv_mean: m.conv_mean.global(),
                 mean: m.slice_mean.global_mut(),
                 m2: m.slice_m2.global_mut(),
-                partial: m.partial.global_mut(),
                 scale: problem.scale_factor(),
                 unreached: conv.unreached(),
                 conv,
                 work,
-                parts: design.parts,
             };
             implicit_gemm::launch(&self.implicit_gemm, &p, stream, bound)?;
             after(implicit_gemm::STAGE)?;
-            if design.parts > 1 {
-                implicit_gemm::add_parts(&self.part_squares, &p, stream, bound)?;
-                after(implicit_gemm::PARTS_STAGE)?;
-            }
             // All slices of a row have its mean, and M2 about it: they add up, whatever their counts.
             let p = BatchNormReduce {
                 slice_mean: m.slice_mean.global(),

@@ -81,16 +81,11 @@ pub(super) fn direct_seconds(direct: &CudaDirect, precision: Precision) -> f64 {
 pub(super) fn tensor_seconds(tensor: &CudaTensor) -> f64 {
     let rate = if tensor.is_narrow() { TENSOR_NARROW_RATE } else { TENSOR_RATE };
     let items = tensor.work.items().max(1) as f64;
-    let idle = (MULTIPROCESSORS / (items * f64::from(tensor.parts))).max(1.0);
+    let idle = (MULTIPROCESSORS / items).max(1.0);
     let rounds = (items / (RESIDENT_TILES * MULTIPROCESSORS)).ceil();
-    // Written once, read once; what parts are added up from is mostly in caches.
-    let partial = 2.0 * 4.0 * tensor.lengths().partial as f64;
-    let bytes = 2.0 * tensor.workspace_bytes() as f64 - partial;
-    TENSOR_LAUNCHES
-        + bytes / FACTOR_BANDWIDTH
-        + partial / BANDWIDTH
-        + rounds * TILE_SECONDS
-        + tensor.flops as f64 * idle / rate
+    // Written once, read once.
+    let bytes = 2.0 * tensor.workspace_bytes() as f64;
+    TENSOR_LAUNCHES + bytes / FACTOR_BANDWIDTH + rounds * TILE_SECONDS + tensor.flops as f64 * idle / rate
 }
 
 /// Seconds that the spectral way is expected to take: each stage as long as its memory or its arithmetic, whichever is longer.

@@ -9,7 +9,6 @@ use kernel_gpu::element::ElementType;
 use kernel_gpu::factors::parts;
 use kernel_gpu::implicit_gemm::{FORMS, Form, ImplicitGemm};
 use kernel_gpu::input_boxes::InputBoxes;
-use kernel_gpu::part_squares;
 use kernel_gpu::phased_conv::PhasedConv;
 use kernel_gpu::segment_sums::{self, SegmentSums};
 use kernel_gpu::split_taps::{self, SplitTaps};
@@ -34,19 +33,17 @@ pub enum Factors {
     WithoutLow,
 }
 
-/// A convolution's case, with how many images a tile holds, whether many output channels are to be computed at once, and in how many parts
-/// its input channels are.
+/// A convolution's case, with how many images a tile holds and whether many output channels are to be computed at once.
 #[derive(Clone, Debug)]
 pub struct Setting {
     pub case: Case,
     pub images: u32,
     pub columns: u32,
-    pub parts: u32,
 }
 
 impl Setting {
     pub fn new(case: Case, images: u32, columns: u32) -> Self {
-        Self { case, images, columns, parts: 1 }
+        Self { case, images, columns }
     }
 
     fn form(&self) -> Form {
@@ -85,9 +82,6 @@ pub fn run(setting: &Setting, schedule: Schedule, (x, w): (&[f32], &[f32]), fact
     let conv_mean = memory.buffer("conv_mean", &vec![f64::NAN; rows]);
     let slices = rows * work.slices as usize;
     let [slice_mean, slice_m2] = ["slice_mean", "slice_m2"].map(|name| memory.buffer(name, &vec![f64::NAN; slices]));
-    let stored =
-        if setting.parts == 1 { 0 } else { work.items() * u64::from(setting.parts) * u64::from(128 * form.columns) };
-    let partial = memory.buffer("partial", &vec![f32::NAN; stored as usize]);
     let [mean, m2] = ["mean", "m2"].map(|name| memory.buffer(name, &vec![f64::NAN; rows]));
 
     let p = SegmentSums { input, sum: segment_sum.global_mut(), largest: largest.global_mut(), boxes };
@@ -132,18 +126,12 @@ pub fn run(setting: &Setting, schedule: Schedule, (x, w): (&[f32], &[f32]), fact
         conv_mean: conv_mean.global(),
         mean: slice_mean.global_mut(),
         m2: slice_m2.global_mut(),
-        partial: partial.global_mut(),
         scale: case.scale,
         unreached: conv.unreached(),
         conv,
         work,
-        parts: setting.parts,
     };
-    let all = Case { blocks: u32::MAX, ..case.clone() };
-    launch(form.spec.name, p.blocks(), schedule, &all, &memory, &p);
-    if setting.parts > 1 {
-        launch(part_squares::spec(form.columns).name, work.items(), schedule, &all, &memory, &p);
-    }
+    launch(form.spec.name, work.items(), schedule, &Case { blocks: u32::MAX, ..case.clone() }, &memory, &p);
     let p = BatchNormReduce {
         slice_mean: slice_mean.global(),
         slice_m2: slice_m2.global(),

@@ -73,31 +73,6 @@ fn many_taps_and_channels() {
     check(&Setting::new(case([2, 6, 10], [1, 2, 2], [1, 2, 2]).with([1; 3], [0, 1, 0], [1; 3], [0; 3], 2), 1, 32));
 }
 
-/// Input channels in parts: of one step and of several, in every format, the last part shorter or empty.
-#[test]
-fn parts_of_the_input_channels() {
-    let in_parts = |case, images, columns, parts| check(&Setting { parts, ..Setting::new(case, images, columns) });
-    in_parts(case([2, 40, 6], [1, 3, 4], [1, 2, 3]), 1, 32, 2);
-    in_parts(case([3, 100, 70], [1, 2, 3], [1, 2, 2]), 2, 64, 2);
-    in_parts(case([1, 70, 5], [1, 2, 5], [1, 2, 2]), 1, 32, 4);
-    for element in [ElementType::F16, ElementType::Bf16] {
-        in_parts(Case { element: Some(element), ..case([2, 150, 5], [2, 2, 3], [2; 3]) }, 2, 64, 3);
-    }
-    let grouped = case([2, 80, 6], [1, 4, 5], [1, 3, 3]);
-    in_parts(grouped.with([1, 2, 1], [0, 1, 1], [1, 1, 2], [0; 3], 2), 4, 32, 2);
-}
-
-/// Volumes smaller than the kernel, and as small: most rows meet few taps.
-#[test]
-fn rows_that_meet_few_taps() {
-    for element in [ElementType::F32, ElementType::F16] {
-        let edges = Case { element: Some(element), ..case([8, 70, 5], [2, 3, 3], [3; 3]) };
-        check(&Setting::new(edges, 8, 64));
-    }
-    check(&Setting::new(case([5, 33, 70], [1, 2, 3], [1, 5, 2]), 8, 64));
-    check(&Setting::new(case([2, 3, 4], [1, 40, 2], [1, 3, 3]), 1, 32));
-}
-
 /// Lines of more than a segment.
 #[test]
 fn long_lines() {

@@ -83,24 +83,6 @@ fn what_is_less_work_on_tensor_cores_goes_there() {
     });
 }
 
-/// One tile of many channels, between zeros that the CUDA cores would multiply: blocks make parts of it.
-#[test]
-fn few_tiles_of_many_channels_are_cut() {
-    alone(Machine::default(), || {
-        let device = Device::cuda(0).unwrap();
-        let input = Shape5 { batch: 1, channels: 72, depth: 1, height: 2, width: 20 };
-        let kernel = KernelShape { in_channels: 72, out_channels: 40, depth: 1, height: 3, width: 3 };
-        let builder = Problem::builder(input, kernel).scale_factor(2.0).mode(train()).running_statistics(true);
-        let problem = builder.stride([1, 16, 64]).dilation([1, 16, 64]).build().unwrap();
-        let direct = PlanOptions { algorithm: AlgorithmChoice::Force(Algorithm::Direct), ..PlanOptions::default() };
-        let plan = Plan::<f32>::new(&problem, &device, direct).unwrap();
-        assert!(plan.recipe().cuda.unwrap().tensor().is_some_and(|tensor| tensor.parts > 1));
-        let tensors = Draws::usual(&problem, 5).tensors::<f32>(&problem).unwrap();
-        agrees(&device, &problem, direct, &tensors, 1e-6);
-        narrow(&device, &problem, direct, 5, 1e-5);
-    });
-}
-
 #[test]
 fn refusals_leave_the_plan_usable() {
     alone(Machine::default(), || {
