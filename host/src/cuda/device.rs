@@ -96,7 +96,8 @@ fn opt_in_shared_memory(device: Device) -> Result<u32, CudaError> {
 }
 
 impl CudaDevice {
-    /// GPU `ordinal`, its primary context retained and the kernels loaded (the driver compiles them; it keeps a cache).
+    /// GPU `ordinal`, its primary context retained and one kernel loaded, to learn whether the driver reads them; it compiles the others when a
+    /// plan asks, and keeps a cache.
     ///
     /// # Errors
     /// [`CudaError`]: no driver, no such device, a device or driver too old, a failed call.
