@@ -20,6 +20,8 @@ use crate::{
 pub struct Entry {
     /// Its name and launch.
     pub spec: KernelSpec,
+    /// Whether a launch may have fewer threads than that, in whole warps.
+    pub fewer_threads: bool,
     /// Bytes of its parameter block.
     pub parameter_bytes: usize,
     /// Runs one thread of it, inside a running grid.
@@ -33,6 +35,7 @@ macro_rules! entry {
     ($spec:expr, $kernel:path, $parameters:ty) => {
         Entry {
             spec: $spec,
+            fewer_threads: false,
             parameter_bytes: size_of::<$parameters>(),
             // SAFETY: the field's contract.
             run: |parameters| unsafe { $kernel(parameters.cast::<$parameters>().read_unaligned()) },
@@ -60,7 +63,7 @@ pub const ENTRIES: [Entry; 42] = [
     entry!(volume_transform::FORM_HELD_4.spec, volume_transform::device::volume_transform_held_4, VolumeTransform),
     entry!(volume_transform::FORM_HELD_8.spec, volume_transform::device::volume_transform_held_8, VolumeTransform),
     entry!(volume_transform::FORM_8.spec, volume_transform::device::volume_transform_8, VolumeTransform),
-    entry!(volume_fft::SPEC, volume_fft::device::volume_fft, VolumeFft),
+    Entry { fewer_threads: true, ..entry!(volume_fft::SPEC, volume_fft::device::volume_fft, VolumeFft) },
     entry!(tap_moments::SPEC, tap_moments::device::tap_moments, tap_moments::TapMoments),
     entry!(tap_spectrum::SPEC, tap_spectrum::device::tap_spectrum, tap_spectrum::TapSpectrum),
     entry!(gram_energy::SPEC, gram_energy::device::gram_energy, gram_energy::GramEnergy),

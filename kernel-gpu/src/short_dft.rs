@@ -272,7 +272,7 @@ pub mod device {
     /// By the definition, ±j together.
     #[inline(always)]
     fn odd<const R: usize>(x: &mut [Complex; R]) {
-        if R % 2 == 0 {
+        if R.is_multiple_of(2) {
             return;
         }
         let first = x[0];

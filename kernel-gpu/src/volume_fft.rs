@@ -107,6 +107,11 @@ pub mod device {
         unsafe { work.run() }
     }
 
+    /// Frequencies of a real transform of N.
+    const fn halves(n: usize) -> usize {
+        n / 2 + 1
+    }
+
     /// One thread's work.
     struct Work<'a> {
         p: &'a VolumeFft,
@@ -267,9 +272,9 @@ pub mod device {
             let (mut even, mut odd) = (row, row.offset(d2.div_ceil(2)));
             // SAFETY: these columns of the volume are this thread's; the last pass over them is before the last barrier.
             unsafe {
-                unroll!(f < N / 2 + 1, at most 40, {
+                unroll!(f < halves(N), at most 40, {
                     let (ahead, behind) = (z[f], z[(N - f) % N]);
-                    if f > 0 {
+                    if f != 0 {
                         (even, odd) = (even.offset(plane), odd.offset(plane));
                     }
                     even.store(0, Complex { re: ahead.re + behind.re, im: ahead.im - behind.im }.to_word());
@@ -343,7 +348,7 @@ pub mod device {
                 unsafe {
                     unroll!(n < N, at most 40, {
                         if 2 * n < N || (n as u32) < d2 {
-                            points[n] = Complex::from_word(if n % 2 == 0 { row } else { odd }.load(n as u32 / 2));
+                            points[n] = Complex::from_word(if n.is_multiple_of(2) { row } else { odd }.load(n as u32 / 2));
                         }
                     });
                     let z = transform::<A, B, N>(points);
@@ -386,7 +391,7 @@ pub mod device {
                     let level = of_pair.rotated([of_half.re, -of_half.im]);
                     let (mut column, step) = (self.shared(0).offset(fr * layout.plane + place), opaque(layout.row));
                     unroll!(n < N, at most 40, {
-                        if n > 0 {
+                        if n != 0 {
                             column = column.offset(step);
                         }
                         if exists && (2 * n < N || (n as u32) < d0) {

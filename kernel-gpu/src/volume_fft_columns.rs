@@ -45,7 +45,7 @@ pub mod device {
             unsafe {
                 if paired && !x.is_narrow() {
                     unroll!(n < N, at most 40, {
-                        if n > 0 {
+                        if n != 0 {
                             at = at.wrapping_add(step);
                         }
                         if 2 * n < N || (n as u32) < self.d1 {
@@ -55,7 +55,7 @@ pub mod device {
                 } else if paired {
                     let mut bits = [0u32; N];
                     unroll!(n < N, at most 40, {
-                        if n > 0 {
+                        if n != 0 {
                             at = at.wrapping_add(step);
                         }
                         if 2 * n < N || (n as u32) < self.d1 {
@@ -70,7 +70,7 @@ pub mod device {
                     let mut index = self.first as u64;
                     unroll!(n < N, at most 40, {
                         if 2 * n < N || (n as u32) < self.d1 {
-                            if n > 0 {
+                            if n != 0 {
                                 index += self.d2 as u64;
                             }
                             points[n].re = x.load(index);

@@ -63,7 +63,7 @@ pub mod device {
                 unroll!(fo < N, at most 40, {
                     let value = [z[fo].re, z[fo].im];
                     let high = rounded(value);
-                    if fo > 0 {
+                    if fo != 0 {
                         at = at.offset(self.step);
                     }
                     at.store(0, high);
@@ -90,7 +90,7 @@ pub mod device {
                     let value = if mean { [0.0; 2] } else { [z[fo].re, z[fo].im] };
                     let high = rounded(value);
                     let low = left(value, high);
-                    if fo > 0 {
+                    if fo != 0 {
                         high_at = high_at.offset(self.step);
                         low_at = low_at.offset(if fo == 1 { self.second } else { self.step });
                     }

@@ -55,9 +55,9 @@ impl VolumeFft {
         let multiprocessors = facts.multiprocessors.max(1);
         // Volumes that a multiprocessor has registers and shared memory for.
         let in_registers = MOST_THREADS / layout.threads;
-        let in_shared = (facts.shared_memory + RESERVED) / (layout.bytes + RESERVED);
+        let in_shared = facts.shared_memory.saturating_add(RESERVED) / (layout.bytes + RESERVED);
         let at_once = in_registers.min(in_shared).max(1);
-        let rounds = cut.rows() / (multiprocessors * at_once);
+        let rounds = cut.rows() / multiprocessors.saturating_mul(at_once);
         layout.volumes =
             if rounds >= ROUNDS_IN_STEP { at_once } else { LEAST_THREADS.div_ceil(layout.threads).min(at_once) };
         Some(Self { layout, resident: at_once / layout.volumes, multiprocessors })
@@ -74,7 +74,7 @@ impl VolumeFft {
 
     /// Blocks for the volumes of a cut: all at once, each with its share of them.
     pub fn blocks(&self, cut: &Spectrum) -> u32 {
-        (self.multiprocessors * self.resident).clamp(1, cut.rows().div_ceil(self.layout.volumes).max(1))
+        self.multiprocessors.saturating_mul(self.resident).clamp(1, cut.rows().div_ceil(self.layout.volumes).max(1))
     }
 }
 
@@ -95,7 +95,7 @@ impl VolumeTransform {
     fn design(cut: &Spectrum, facts: &DeviceFacts) -> Option<Self> {
         let of = |form: Form, resident: u32| {
             // Of what a multiprocessor has each block takes RESERVED beside.
-            let shared = ((facts.shared_memory + RESERVED) / resident).saturating_sub(RESERVED);
+            let shared = (facts.shared_memory.saturating_add(RESERVED) / resident).saturating_sub(RESERVED);
             let layout = VolumeLayout::design(cut, form.warps(), shared)?;
             Some(Self { form, layout, resident, multiprocessors: facts.multiprocessors.max(1) })
         };
@@ -108,7 +108,7 @@ impl VolumeTransform {
     /// Blocks for the volumes of a cut: all at once, each with its share of them.
     pub fn blocks(&self, cut: &Spectrum) -> u32 {
         let groups = self.layout.groups;
-        (self.multiprocessors * self.resident / groups).clamp(1, cut.rows().max(1)) * groups
+        (self.multiprocessors.saturating_mul(self.resident) / groups).clamp(1, cut.rows().max(1)) * groups
     }
 }
 

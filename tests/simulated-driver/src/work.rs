@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 use std::time::Instant;
 
+use cuda_std::launch::KernelSpec;
 use cuda_std::simt::{Finding, FindingKind, Grid, Memory, Schedule};
 use kernel_gpu::entries::Entry;
 
@@ -106,7 +107,10 @@ pub(crate) unsafe fn perform(
 
 fn run(launch: &Launch, memory: &Memory, schedule: Schedule, findings: &mut Vec<Finding>) -> Result<(), Failure> {
     let Launch { entry, grid, block, shared_bytes, parameters } = launch;
-    let grid = Grid::with_dimensions(entry.spec.name, *grid, *block).shared_bytes(*shared_bytes).spec(entry.spec);
+    let (most, asked) = (entry.spec.threads, block[0]);
+    let fewer = entry.fewer_threads && asked < most && asked.is_multiple_of(32);
+    let spec = KernelSpec { threads: if fewer { asked } else { most }, ..entry.spec };
+    let grid = Grid::with_dimensions(spec.name, *grid, *block).shared_bytes(*shared_bytes).spec(spec);
     // SAFETY: a copy of what the host passed for this kernel, as long as its parameter block. Where the kernel's contract
     // does not hold, the executor refuses the access and reports it.
     let report = grid.schedule(schedule).run(memory, || unsafe { (entry.run)(parameters.as_ptr()) });
