@@ -29,42 +29,20 @@
 //! **Launch.** One dimension, any number of blocks, [`VolumeFftLayout::threads`] and [`VolumeFftLayout::bytes`] of shared memory for each of a
 //! block's volumes.
 
-use cuda_std::global::{Global, GlobalMut};
 use cuda_std::launch::KernelSpec;
 
-use crate::element::Tensor;
-use crate::spectrum::Spectrum;
 use crate::volume_fft_layout::{MOST_THREADS, VolumeFftLayout};
+use crate::volume_transform::VolumeTransform;
 
 /// The parameters.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct VolumeFft {
-    /// x (B, Cin, outer, half, pair) of this cut of the batch.
-    pub input: Tensor<f32>,
-    /// (cos, sin)(π·m/N_a), m < 2·N_a, of each axis: see [`Spectrum::twiddle_offset`].
-    pub twiddles: Global<f32>,
-    /// Out: the spectra, (line, row, slot).
-    pub high: GlobalMut<u32>,
-    /// Out: what rounding left of the strict lines', (strict line, row, slot).
-    pub low: GlobalMut<u32>,
-    /// Out: Σ x of each volume, (b, ci).
-    pub sum: GlobalMut<f64>,
-    /// Out: e of each row, (ci, b).
-    pub exponent: GlobalMut<i32>,
-    /// The extents; the batch is this cut's.
-    pub spectrum: Spectrum,
-    /// Where things lie in shared memory.
-    pub layout: VolumeFftLayout,
-    /// 1/(D0·D1·D2).
-    pub inverse: f64,
-}
+pub type VolumeFft = VolumeTransform<VolumeFftLayout>;
 
 /// The launch.
 pub const SPEC: KernelSpec = KernelSpec { name: "volume_fft", threads: MOST_THREADS, min_blocks: 1, shared_bytes: 0 };
 
 pub mod device {
     //! The device code.
+    use cuda_std::global::Global;
     use cuda_std::kernel;
     use cuda_std::shared::Shared;
     use cuda_std::thread::{block_idx_x, grid_dim_x, lane_index, sync_threads, thread_idx_x, warp_index};
@@ -72,6 +50,7 @@ pub mod device {
     use cuda_std::warp::shuffle_xor;
 
     use super::*;
+    use crate::element::Tensor;
     use crate::opaque::opaque;
     use crate::short_dft::device::{Complex, transform};
     use crate::short_dft::short_lengths;

@@ -40,10 +40,10 @@ use crate::spectrum::Spectrum;
 use crate::volume_layout::VolumeLayout;
 use crate::volume_outer::HELD;
 
-/// The parameters.
+/// The parameters, of this kernel and of [`volume_fft`](crate::volume_fft), which differ in their layouts.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct VolumeTransform {
+pub struct VolumeTransform<Layout = VolumeLayout> {
     /// x (B, Cin, outer, half, pair) of this cut of the batch.
     pub input: Tensor<f32>,
     /// (cos, sin)(π·m/N_a), m < 2·N_a, of each axis: see [`Spectrum::twiddle_offset`].
@@ -59,7 +59,7 @@ pub struct VolumeTransform {
     /// The extents; the batch is this cut's.
     pub spectrum: Spectrum,
     /// Where things lie in shared memory.
-    pub layout: VolumeLayout,
+    pub layout: Layout,
     /// 1/(D0·D1·D2).
     pub inverse: f64,
 }

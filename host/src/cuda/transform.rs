@@ -50,6 +50,23 @@ pub(super) struct Places {
     pub(super) exponent: GlobalMut<i32>,
 }
 
+impl Places {
+    /// What a kernel takes that transforms volumes of the cut, in shared memory of that layout.
+    fn parameters<Layout>(&self, cut: &Spectrum, layout: Layout) -> VolumeTransform<Layout> {
+        VolumeTransform {
+            input: self.input,
+            twiddles: self.twiddles,
+            high: self.high,
+            low: self.low,
+            sum: self.sum,
+            exponent: self.exponent,
+            spectrum: *cut,
+            layout,
+            inverse: 1.0 / cut.shape.volume() as f64,
+        }
+    }
+}
+
 impl InputTransform {
     pub(super) fn new(design: &CudaSpectral, device: &CudaDevice, bound: &Bound<'_>) -> Result<Self, Error> {
         let (kernels, shared) = (device.kernels(), device.facts().shared_memory);
@@ -109,34 +126,14 @@ impl InputTransform {
             }
             Way::Fft(kernel) => {
                 let Transform::Fft(design) = self.design else { return Ok(()) };
-                let parameters = VolumeFft {
-                    input: places.input,
-                    twiddles: places.twiddles,
-                    high: places.high,
-                    low: places.low,
-                    sum: places.sum,
-                    exponent: places.exponent,
-                    spectrum: *cut,
-                    layout: design.layout,
-                    inverse: 1.0 / cut.shape.volume() as f64,
-                };
+                let parameters = places.parameters(cut, design.layout);
                 // SAFETY: the caller's promise; the kernel was found with the design's launch (`new`), which depends on no batch.
                 unsafe { volume_fft::launch(kernel, &parameters, design.blocks(cut), stream, bound)? };
                 after(volume_fft::STAGE)
             }
             Way::Volume(kernel) => {
                 let Transform::Volume(design) = self.design else { return Ok(()) };
-                let parameters = VolumeTransform {
-                    input: places.input,
-                    twiddles: places.twiddles,
-                    high: places.high,
-                    low: places.low,
-                    sum: places.sum,
-                    exponent: places.exponent,
-                    spectrum: *cut,
-                    layout: design.layout,
-                    inverse: 1.0 / cut.shape.volume() as f64,
-                };
+                let parameters = places.parameters(cut, design.layout);
                 // SAFETY: the caller's promise; the kernel is the design's (`new`), whose layout depends on no batch.
                 unsafe { volume_transform::launch(kernel, &parameters, design.blocks(cut), stream, bound)? };
                 after(volume_transform::STAGE)

@@ -7,8 +7,8 @@
 //!           + 10 µs a round of tiles
 //! spectral  40 µs + 3 µs a launch of the Gram matrices and the energies + 6 µs a round of volumes
 //!           + Σ over its stages of max(bytes / 2.5·10¹², flop / rate)
-//!             rate  transform 15·10¹², a third of it where blocks share volumes; Gram matrices 20·10¹²; to the grid 5·10¹²;
-//!                   the energies' products 1.3·10¹⁴; axis by axis 25·10¹²                          (an H100)
+//!             rate  transform 24·10¹² in registers, 15·10¹² as matrix products, a third of that where blocks share volumes;
+//!                   Gram matrices 20·10¹²; to the grid 5·10¹²; the energies' products 1.3·10¹⁴; axis by axis 25·10¹²     (an H100)
 //! ```
 //!
 //! Both compute rates grow with the number of multiprocessors, so their ratio holds on other devices too.

@@ -6,7 +6,8 @@ use kernel_gpu::dft_axis::{self, AxisExtents, DftAxis};
 use kernel_gpu::dft_store::{self, DftStore};
 use kernel_gpu::element::Tensor;
 use kernel_gpu::entries;
-use kernel_gpu::volume_fft::{self, VolumeFft};
+use kernel_gpu::spectrum::Spectrum;
+use kernel_gpu::volume_fft;
 use kernel_gpu::volume_fft_layout::VolumeFftLayout;
 use kernel_gpu::volume_layout::VolumeLayout;
 use kernel_gpu::volume_outer::HELD;
@@ -66,17 +67,7 @@ pub fn volume_transform_of(launch: Launch, case: &Case, schedule: Schedule, x: &
     let layout = layout.unwrap_or_else(|| panic!("{case:?} does not fit"));
     let x = [&vec![f32::NAN; launch.skipped][..], x].concat();
     let arrays = Arrays::new(case, &x);
-    let parameters = VolumeTransform {
-        input: arrays.input.offset(launch.skipped as u64),
-        twiddles: arrays.twiddles.global(),
-        high: arrays.high.global_mut(),
-        low: arrays.low.global_mut(),
-        sum: arrays.sum.global_mut(),
-        exponent: arrays.exponent.global_mut(),
-        spectrum: s,
-        layout,
-        inverse: 1.0 / s.shape.volume() as f64,
-    };
+    let parameters = arrays.parameters(s, launch.skipped, layout);
     let spec = KernelSpec { shared_bytes: layout.bytes, ..launch.form.spec };
     let blocks = s.rows().min(case.blocks) * layout.groups;
     grid(spec, blocks, schedule, case, &arrays.memory, &parameters);
@@ -94,17 +85,7 @@ pub fn volume_fft_of(volumes: u32, skipped: usize, case: &Case, schedule: Schedu
     let layout = VolumeFftLayout::design(&s, 227 << 10).unwrap_or_else(|| panic!("{case:?} is not taken"));
     let layout = VolumeFftLayout { volumes, ..layout };
     let arrays = Arrays::new(case, &[&vec![f32::NAN; skipped][..], x].concat());
-    let parameters = VolumeFft {
-        input: arrays.input.offset(skipped as u64),
-        twiddles: arrays.twiddles.global(),
-        high: arrays.high.global_mut(),
-        low: arrays.low.global_mut(),
-        sum: arrays.sum.global_mut(),
-        exponent: arrays.exponent.global_mut(),
-        spectrum: s,
-        layout,
-        inverse: 1.0 / s.shape.volume() as f64,
-    };
+    let parameters = arrays.parameters(s, skipped, layout);
     let spec =
         KernelSpec { shared_bytes: layout.bytes * volumes, threads: layout.threads * volumes, ..volume_fft::SPEC };
     grid(spec, s.rows().min(case.blocks), schedule, case, &arrays.memory, &parameters);
@@ -180,6 +161,21 @@ impl Arrays {
             sum: memory.buffer("sum", &vec![f64::NAN; rows]),
             exponent: memory.buffer("exponent", &vec![i32::MIN; rows]),
             memory,
+        }
+    }
+
+    /// What a kernel takes that transforms volumes, which begin so many elements into their buffer.
+    fn parameters<Layout>(&self, s: Spectrum, skipped: usize, layout: Layout) -> VolumeTransform<Layout> {
+        VolumeTransform {
+            input: self.input.offset(skipped as u64),
+            twiddles: self.twiddles.global(),
+            high: self.high.global_mut(),
+            low: self.low.global_mut(),
+            sum: self.sum.global_mut(),
+            exponent: self.exponent.global_mut(),
+            spectrum: s,
+            layout,
+            inverse: 1.0 / s.shape.volume() as f64,
         }
     }
 
