@@ -156,13 +156,13 @@ pub mod device {
     use cuda_std::bits::permute_bytes;
     use cuda_std::float::Float;
     use cuda_std::mma::m16n8k16_f16;
-    use cuda_std::thread::{block_idx_x, lane_index, sync_threads, warp_index};
+    use cuda_std::thread::{block_idx_x, lane_index, sync_threads, thread_idx_x, warp_index};
     use cuda_std::warp::shuffle_xor;
     use cuda_std::{kernel, unroll};
 
     use super::*;
     use crate::gram_grid::BLOCK_WORDS;
-    use crate::line_gram_stage::device::{Item, Place, Rows, Stages, Words};
+    use crate::line_gram_stage::device::{Item, Place, Rows, Stages, Target, Words};
     use crate::opaque::opaque;
     use crate::spectrum::TILE;
 
@@ -191,8 +191,8 @@ pub mod device {
     unsafe fn run<const LAGS: usize, const BOTH: usize>(p: &LineGram) {
         // SAFETY: two numbers.
         let uniform = unsafe { p.scale_exponent.load(1) } != 0;
-        let number = block_idx_x() as u64;
-        if number < p.items(LAGS as u32) {
+        let number = block_idx_x();
+        if (number as u64) < p.items(LAGS as u32) {
             let item = Item::new(p, LAGS as u32, number);
             // SAFETY: the caller's promise; the item's sums are this block's. Two copies, each without a branch in its products.
             unsafe {
@@ -214,7 +214,11 @@ pub mod device {
         let stages = Stages::<STRICT>::new(p, item);
         let rows = item.rows(warp_index() / 2, warp_index() % 2);
         let row_words = (p.spectrum.slots() * LAGS as u32) as u64;
-        let table = p.coefficients.offset(item.pass as u64 * row_words);
+        let table = p.coefficients.offset(item.target.pass as u64 * row_words);
+        if thread_idx_x() == 0 {
+            // SAFETY: it is asked for behind the stages' barriers.
+            unsafe { item.target.keep() };
+        }
         let (mut sums, mut buffer, mut place) = (Sums::<LAGS>::ZERO, 0, Place::FIRST);
         // SAFETY: the first stage exists, and nobody has touched the buffers.
         unsafe { stages.bring(&place, buffer) };
@@ -246,10 +250,8 @@ pub mod device {
             }
             (place, buffer) = (next, 1 - buffer);
         }
-        // Found anew, and not kept meanwhile: the products need the registers.
-        let item = Item::new(p, LAGS as u32, opaque(block_idx_x()) as u64);
-        // SAFETY: the item's sums are this block's, the half block this warp's.
-        unsafe { sums.store(p, &item) };
+        // SAFETY: there was a stage, and so a barrier; the item's sums are this block's, the half block this warp's.
+        unsafe { sums.store(p, &Target::kept()) };
     }
 
     /// Re, Im of G at 16 × 8 pairs of channels, in the accumulators' layout.
@@ -400,31 +402,30 @@ pub mod device {
         /// # Safety
         /// The item's sums are this block's.
         #[inline(always)]
-        unsafe fn store(&self, p: &LineGram, item: &Item) {
-            let Some(block) = item.block(p, warp_index() / 2) else { return };
+        unsafe fn store(&self, p: &LineGram, target: &Target) {
+            let Some(block) = target.block(p, warp_index() / 2) else { return };
             let block_words = BLOCK_WORDS as u64;
             let component_words = p.blocks as u64 * block_words;
-            let line = item.line as u64 * p.components() as u64;
             let (row, column) = (lane_index() / 4, 8 * (warp_index() % 2) + 2 * (lane_index() % 4));
             let place = block as u64 * block_words + (2 * (row * TILE + column)) as u64;
-            let put = |component: u32, pairs: &Pairs| {
-                let at = (line + component as u64) * component_words + place;
-                // SAFETY: component < 2·K2 − 1, block < blocks; rows `row` and `row` + 8 of it, two columns.
-                unsafe {
-                    p.sums.store_array(at, [pairs[0], pairs[4], pairs[1], pairs[5]]);
-                    p.sums.store_array(at + (16 * TILE) as u64, [pairs[2], pairs[6], pairs[3], pairs[7]]);
-                }
-            };
-            if item.pass == 0 {
-                put(0, &self.zero);
-            }
-            unroll!(lag < 4, {
-                if lag < LAGS {
-                    let l = item.pass * LAGS as u32 + lag as u32 + 1;
-                    if l < p.spectrum.shape.kernel[2] {
-                        put(2 * l - 1, &self.cos[lag]);
-                        put(2 * l, &self.sin[lag]);
+            // From component to component: C_0, then C_l and S_l of the pass.
+            let first = target.line as u64 * p.components() as u64 + (2 * target.pass * LAGS as u32) as u64;
+            let mut to = p.sums.offset(first * component_words + place);
+            let mut put = |pairs: Option<&Pairs>| {
+                if let Some(pairs) = pairs {
+                    // SAFETY: component < 2·K2 − 1, block < blocks; rows `row` and `row` + 8 of it, two columns.
+                    unsafe {
+                        to.store_array(0, [pairs[0], pairs[4], pairs[1], pairs[5]]);
+                        to.store_array((16 * TILE) as u64, [pairs[2], pairs[6], pairs[3], pairs[7]]);
                     }
+                }
+                to = to.offset(component_words);
+            };
+            put(if target.pass == 0 { Some(&self.zero) } else { None });
+            unroll!(lag < 4, {
+                if lag < LAGS && target.pass * LAGS as u32 + (lag as u32) + 1 < p.spectrum.shape.kernel[2] {
+                    put(Some(&self.cos[lag]));
+                    put(Some(&self.sin[lag]));
                 }
             });
         }

@@ -28,8 +28,10 @@ pub const TILES: u32 = 3;
 pub const PLANE: u32 = TILES * TILE * ROW + 16;
 /// Planes of a stage.
 pub const PLANES: u32 = 4;
-/// Bytes of shared memory: two stages.
-pub const SHARED_BYTES: u32 = 2 * PLANES * PLANE * 4;
+/// Where an item's target is kept.
+const TARGET: u32 = 2 * PLANES * PLANE * 4;
+/// Bytes of shared memory: two stages, and a target.
+pub const SHARED_BYTES: u32 = TARGET + 16;
 
 pub mod device {
     //! The device code.
@@ -42,21 +44,58 @@ pub mod device {
     use cuda_std::unroll;
 
     use super::*;
-    use crate::conv_shape::div_rem;
     use crate::line_gram::{LineGram, line_in_turn};
     use crate::opaque::opaque;
-    use crate::spectrum::EMPTY;
+    use crate::spectrum::{EMPTY, div_rem};
 
-    /// What a block of threads has to do at once.
-    pub struct Item {
+    /// Where an item's sums go.
+    #[derive(Clone, Copy)]
+    pub struct Target {
         /// Among the launch's lines.
         pub line: u32,
         /// The pass of lags.
         pub pass: u32,
-        /// Whether the line has low words.
-        pub strict: bool,
         /// The launch's first block of the item; the second, if there is one, follows.
         first: u32,
+    }
+
+    impl Target {
+        /// The launch's number of the item's block 0 or 1, if it is there.
+        #[inline(always)]
+        pub fn block(&self, p: &LineGram, which: u32) -> Option<u32> {
+            if self.first + which < p.blocks { Some(self.first + which) } else { None }
+        }
+
+        /// Keeps it in shared memory: the products need the registers.
+        ///
+        /// # Safety
+        /// One thread calls this; others ask for it behind a barrier.
+        #[inline(always)]
+        pub unsafe fn keep(&self) {
+            // SAFETY: 16 bytes behind the stages.
+            unsafe { Shared::<u32>::dynamic(TARGET).store_16(0, &[self.line, self.pass, self.first, 0]) };
+        }
+
+        /// What was kept.
+        ///
+        /// # Safety
+        /// There was a barrier since.
+        #[inline(always)]
+        pub unsafe fn kept() -> Self {
+            let mut words = [0; 4];
+            // SAFETY: the caller's promise.
+            unsafe { Shared::<u32>::dynamic(TARGET).load_16(0, &mut words) };
+            let [line, pass, first, _] = words;
+            Self { line, pass, first }
+        }
+    }
+
+    /// What a block of threads has to do at once.
+    pub struct Item {
+        /// Where its sums go.
+        pub target: Target,
+        /// Whether the line has low words.
+        pub strict: bool,
         /// The tiles of input channels in shared memory, and how many of them are there.
         tiles: [u32; TILES as usize],
         held: u32,
@@ -70,12 +109,12 @@ pub mod device {
     impl Item {
         /// Item `number` of the launch: units of blocks run first, then passes, then lines.
         #[inline(always)]
-        pub fn new(p: &LineGram, lags: u32, number: u64) -> Self {
+        pub fn new(p: &LineGram, lags: u32, number: u32) -> Self {
             let (s, grid) = (&p.spectrum, p.spectrum.grid());
-            let (rest, unit) = div_rem(number, p.units() as u64);
-            let (turn, pass) = div_rem(rest, p.passes(lags) as u64);
-            let line = line_in_turn(s, p.first_line, p.lines, turn as u32);
-            let first = 2 * unit as u32;
+            let (rest, unit) = div_rem(number, p.units());
+            let (turn, pass) = div_rem(rest, p.passes(lags));
+            let line = line_in_turn(s, p.first_line, p.lines, turn);
+            let first = 2 * unit;
             let (i0, j0) = grid.block(p.first_block + first);
             // Neighbours share their column J, or the second one is the next column's diagonal: three tiles at most.
             let (i1, j1) = if first + 1 < p.blocks { grid.block(p.first_block + first + 1) } else { (i0, j0) };
@@ -102,13 +141,8 @@ pub mod device {
             };
             let high = p.high.offset(line as u64 * s.line_words());
             let sides = [[0, places[0]], [places[1], places[2]]];
-            Self { line: line - p.first_line, pass: pass as u32, strict, first, tiles, held, sides, high, low }
-        }
-
-        /// The launch's number of the item's block 0 or 1, if it is there.
-        #[inline(always)]
-        pub fn block(&self, p: &LineGram, which: u32) -> Option<u32> {
-            if self.first + which < p.blocks { Some(self.first + which) } else { None }
+            let target = Target { line: line - p.first_line, pass, first };
+            Self { target, strict, tiles, held, sides, high, low }
         }
 
         /// Where this lane's rows of the left and right half of block `which` lie.
