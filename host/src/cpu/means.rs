@@ -89,8 +89,8 @@ pub(super) struct CentredMeans {
 }
 
 impl CentredMeans {
-    /// Where a non-finite value reaches a channel, its mean is what the definition gives, and its
-    /// deviations are not finite either: they are sums over what is infinite or NaN.
+    /// Where a non-finite value reaches a channel, its mean is what the definition gives, and all its deviations are NaN: some z
+    /// is what μ is, and ∞ − ∞ is NaN. The sums of centred x do not say so: (x − x̄)·∞ is an infinity of either sign.
     pub fn of<T: Element>(operands: &Operands<'_, T>, sums: &Sums) -> Result<CentredMeans, Error> {
         let mut centred = matrix("centred sums", sums.x.nrows(), sums.x.ncols(), 0.0)?;
         let mean_x = centre(&sums.x, &mut centred);
@@ -98,12 +98,13 @@ impl CentredMeans {
         let channels = operands.problem.out_channels();
         let mean = by_groups(1.0 / p, mean_x.view().insert_axis(Axis(0)), &sums.w, channels)?;
         let mut mean = mean.remove_axis(Axis(0));
-        let deviation = by_groups(1.0 / p, centred.view(), &sums.w, channels)?;
+        let mut deviation = by_groups(1.0 / p, centred.view(), &sums.w, channels)?;
         if !sums.all_finite() {
             let samples = sample_means(operands, sums)?;
-            for (mean, samples) in mean.iter_mut().zip(samples.axis_iter(Axis(1))) {
+            for (c, samples) in samples.axis_iter(Axis(1)).enumerate() {
                 if samples.iter().any(|m| !m.is_finite()) {
-                    *mean = samples.sum() / samples.len() as f64;
+                    mean[c] = samples.sum() / samples.len() as f64;
+                    deviation.column_mut(c).fill(f64::NAN);
                 }
             }
         }

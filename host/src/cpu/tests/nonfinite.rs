@@ -101,6 +101,23 @@ proptest! {
     }
 }
 
+/// An infinite tap over samples of one sign, which differ: about their mean they are infinite with either sign, whose squares
+/// are one infinity; the variance is NaN all the same.
+#[test]
+fn an_infinite_mean_has_no_variance() {
+    let problem = builder([2, 1, 1, 1, 1, 2, 1, 1, 1]).build().unwrap();
+    let mut tensors: Tensors<f64> = draw(&problem);
+    tensors.input.assign(&Array5::from_shape_vec((2, 1, 1, 1, 2), vec![0.25, 0.5, 0.75, 1.5]).unwrap());
+    tensors.kernel.fill(f64::INFINITY);
+    for way in WAYS {
+        let out = run(&problem, &tensors.as_inputs(), way).unwrap();
+        let [mean, var] = [out.batch_mean, out.batch_var].map(|statistic| statistic.unwrap()[0]);
+        // The scale is negative.
+        assert!(mean == f64::NEG_INFINITY && var.is_nan(), "{way:?}: {mean} {var}");
+        assert!(out.output.iter().all(|out| out.is_nan()), "{way:?}: {}", out.output);
+    }
+}
+
 /// A NaN weight must stay in its channel, also where blocks of different widths share their scratch.
 #[test]
 fn a_nan_does_not_leak_into_other_channels() {
