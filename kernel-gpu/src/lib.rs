@@ -45,6 +45,7 @@ pub(crate) mod grid_resample_ring;
 pub(crate) mod grid_resample_sums;
 pub mod implicit_gemm;
 pub mod implicit_gemm_stage;
+pub mod infinities;
 pub mod input_boxes;
 pub mod input_scales;
 pub mod line_gram;

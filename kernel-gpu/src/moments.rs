@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Chan, Golub, LeVeque: *Updating Formulae and a Pairwise Algorithm for Computing Sample Variances* (1979). Nothing
-//! cancels: M2 is a sum of non-negative terms. All f64.
+//! cancels: M2 is a sum of non-negative terms. All f64. Where a mean is infinite, δ may be ∞ − ∞: the means add up then, and M2 is NaN.
 
 /// The moments of a set of values.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,6 +32,9 @@ impl Moments {
             return other;
         }
         let count = self.count + other.count;
+        if !(self.mean.is_finite() && other.mean.is_finite()) {
+            return Self { count, mean: self.mean + other.mean, m2: f64::NAN };
+        }
         let delta = other.mean - self.mean;
         let share = other.count / count;
         Self { count, mean: self.mean + delta * share, m2: self.m2 + other.m2 + delta * delta * self.count * share }
@@ -78,6 +81,21 @@ mod tests {
             prop_assert!((merged.mean - whole.mean).abs() < 1e-13 * 9.0);
             prop_assert!((merged.m2 - whole.m2).abs() < 1e-12 * (1.0 + whole.m2));
         }
+    }
+
+    #[test]
+    fn infinite_means_add_up() {
+        let infinite = |mean| Moments { count: 2.0, mean, m2: 1.0 };
+        let (up, down, finite) = (infinite(f64::INFINITY), infinite(f64::NEG_INFINITY), of(&[1.0, 4.0]));
+        for (a, b, mean) in [(up, up, up.mean), (up, finite, up.mean), (finite, down, down.mean)] {
+            let merged = a.merge(b);
+            assert!(merged.mean == mean && merged.m2.is_nan() && merged.count == 4.0, "{merged:?}");
+        }
+        assert!(up.merge(down).mean.is_nan() && infinite(f64::NAN).merge(up).mean.is_nan());
+        // Not those whose difference overflows.
+        let [far, opposite] = [1e308, -1e308].map(infinite);
+        assert_eq!(far.merge(opposite).count, 4.0);
+        assert!(far.merge(opposite).m2 == f64::INFINITY);
     }
 
     #[test]

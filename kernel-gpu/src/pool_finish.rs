@@ -9,22 +9,26 @@
 //! running_var  ← (1−f)·running_var  + f·M2/(B·P − 1)                        in training, with factor f
 //! ```
 //!
-//! and 1/√(0 + 0) counts as 0. One warp a channel: lane l merges images l, l + 32, … in order, the lanes merge as a tree,
+//! and 1/√(0 + 0) counts as 0. Where a mean is not finite, σ² is NaN; it is ±∞ or NaN as by the definition, see
+//! [`infinities`](crate::infinities). One warp a channel: lane l merges images l, l + 32, … in order, the lanes merge as a tree,
 //! then they write the outputs. All f64; the output and the running statistics are rounded once.
 
 use cuda_std::global::{Global, GlobalMut};
 use cuda_std::launch::KernelSpec;
 
 use crate::element::{Tensor, TensorMut};
+use crate::infinities::Operands;
 
 /// The parameters. Every optional pointer may be null.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct PoolFinish<T> {
-    /// The mean a (b, c), without bias.
-    pub mean: Global<f64>,
+    /// The mean a (b, c), without bias; made NaN where infinite taps cancel.
+    pub mean: GlobalMut<f64>,
     /// M2 a (b, c).
     pub m2: Global<f64>,
+    /// What the means are made of.
+    pub operands: Operands<T>,
     /// conv_bias (Cout), or null for 0.
     pub conv_bias: Tensor<T>,
     /// γ (Cout), or null for 1.
@@ -76,6 +80,7 @@ pub mod device {
 
     use super::*;
     use crate::element::Value;
+    use crate::infinities::device::settle_infinite_taps;
     use crate::moments::Moments;
 
     /// See the module.
@@ -105,16 +110,16 @@ pub mod device {
         while channel < p.channels {
             // SAFETY: an element of `mean` and of `m2`, for finish_channel asks for those of its channel.
             let moments = |at| unsafe { (p.mean.load(at), p.m2.load(at)) };
-            // SAFETY: channel < Cout, and this warp owns it.
+            // SAFETY: channel < Cout, and this warp owns it; lanes read what is theirs.
             unsafe { finish_channel(p, channel, moments) };
             channel += grid_dim_x();
         }
     }
 
-    /// One channel, by one warp; `row_moments` gives the mean and M2 of (b, c), element b·Cout + c of theirs.
+    /// One channel, by one warp; `row_moments` gives the mean and M2 of (b, c), element b·Cout + c of theirs, to lane b mod 32.
     ///
     /// # Safety
-    /// As the kernel, but for `mean` and `m2`, which are not read here; channel < Cout, all lanes come together, and nobody
+    /// As the kernel, but `m2` is not read here, and only that lane has accessed element (b, c) of `mean`, which it holds; channel < Cout, all lanes come together, and nobody
     /// else finishes it.
     #[inline(always)]
     pub(crate) unsafe fn finish_channel<T: Value>(
@@ -141,18 +146,18 @@ pub mod device {
         let bias = if p.conv_bias.is_null() { 0.0 } else { unsafe { p.conv_bias.load(c) }.to_f64() };
         let bias = p.scale * bias;
 
-        let mut moments = Moments::EMPTY;
-        let mut b = lane;
-        while b < p.batch {
-            let (mean, m2) = row_moments(at(b));
-            moments = moments.merge(Moments { count: p.positions as f64, mean, m2 });
-            b += 32;
+        let Moments { count, mean: mut mu, m2 } = merge_rows(p, at, &row_moments);
+        let infinite = !(mu.is_finite() && m2.is_finite());
+        // SAFETY: this lane's, for all that is asked for is.
+        let settled = |at| (unsafe { p.mean.load(at) }, f64::NAN);
+        if infinite {
+            // SAFETY: the caller's promise; all lanes have the same `infinite`.
+            unsafe { settle_infinite_taps(&p.operands, channel, p.mean) };
+            mu = merge_rows(p, at, settled).mean;
         }
-        let moments = moments.merge_warp();
-        let (count, mu, m2) = (broadcast(moments.count, 0), broadcast(moments.mean, 0), broadcast(moments.m2, 0));
         let variance = m2 / count;
-        // 0; NaN where the bias is not finite, which then is in every z.
-        let cancelled = bias * 0.0;
+        // 0; NaN where the bias is not finite, which then is in every z, or the mean is not, which some z then is like.
+        let cancelled = bias * 0.0 + mu * 0.0;
         let variance = variance + cancelled;
 
         let (mut center, mut spread) = (mu, variance);
@@ -164,7 +169,7 @@ pub mod device {
         let gain = weight * inverse;
         let mut b = lane;
         while b < p.batch {
-            let (m, _) = row_moments(at(b));
+            let (m, _) = if infinite { settled(at(b)) } else { row_moments(at(b)) };
             // SAFETY: b < B and c < Cout; each output has one writer.
             unsafe { p.output.store(at(b), (m - center).fma(gain, shift)) };
             b += 32;
@@ -182,5 +187,19 @@ pub mod device {
                 }
             }
         }
+    }
+
+    /// The moments of all images together, in every lane.
+    #[inline(always)]
+    fn merge_rows<T>(p: &PoolFinish<T>, at: impl Fn(u32) -> u64, row_moments: impl Fn(u64) -> (f64, f64)) -> Moments {
+        let mut moments = Moments::EMPTY;
+        let mut b = lane_index();
+        while b < p.batch {
+            let (mean, m2) = row_moments(at(b));
+            moments = moments.merge(Moments { count: p.positions as f64, mean, m2 });
+            b += 32;
+        }
+        let Moments { count, mean, m2 } = moments.merge_warp();
+        Moments { count: broadcast(count, 0), mean: broadcast(mean, 0), m2: broadcast(m2, 0) }
     }
 }

@@ -29,7 +29,7 @@ pub struct SpectralFinish {
     pub parts: u64,
     /// Cin.
     pub in_channels: u32,
-    /// As for `pool_finish_f32`, but its `mean` and `m2` are not read.
+    /// As for `pool_finish_f32`, but its `m2` is not read, and its `mean` is that below.
     pub finish: PoolFinish<f32>,
     /// Out: the mean a (b, c), without bias.
     pub mean: GlobalMut<f64>,
@@ -56,6 +56,7 @@ pub mod device {
     use cuda_std::warp::shuffle_xor;
 
     use super::*;
+    use crate::infinities::device::taps_cancel_infinity;
     use crate::pool_finish::device::finish_channel;
 
     /// See the module.
@@ -129,6 +130,9 @@ pub mod device {
                     unroll!(i < 8, {
                         sum += products.load(IMAGES * i as u32 + lane);
                     });
+                    if sum.abs() == f64::INFINITY && image_cancels(p, channel, first + lane) {
+                        sum = f64::NAN;
+                    }
                     let mut m2 = 0f64;
                     if first + lane == 0 {
                         unroll!(i < 8, {
@@ -148,6 +152,24 @@ pub mod device {
             }
             moments
         }
+    }
+
+    /// Whether an infinite x of an image makes NaN of a channel.
+    ///
+    /// # Safety
+    /// channel < Cout, b < B.
+    #[cold]
+    unsafe fn image_cancels(p: &SpectralFinish, channel: u32, b: u32) -> bool {
+        let (mut ci, mut cancels) = (0, false);
+        while ci < p.in_channels && !cancels {
+            // SAFETY: a volume that exists; of one group, all of whose taps carry all elements.
+            cancels = unsafe {
+                let sum = p.input_sum.load(b as u64 * p.in_channels as u64 + ci as u64);
+                sum.abs() == f64::INFINITY && taps_cancel_infinity(&p.finish.operands, ci, channel)
+            };
+            ci += 1;
+        }
+        cancels
     }
 
     /// Energies of parts part, part + 256, … of a channel, 0 past the last.

@@ -149,3 +149,78 @@ pub fn narrow(device: &Device, problem: &Problem, options: PlanOptions, seed: u6
         _ => of::<bf16>(device, problem, options, seed, bound),
     }
 }
+
+/// Where the definition has NaN and infinities, so has a GPU, each of them, and nowhere else: in every tensor, with operands of one sign
+/// (which keep an infinity) and of both, zeros among them.
+///
+/// # Panics
+/// Where they differ, or where there was no infinity to find.
+pub fn what_is_not_finite_agrees<T: Storage>(device: &Device, problem: &Problem, options: PlanOptions) {
+    let (inf, nan) = (f64::INFINITY, f64::NAN);
+    // Of input, kernel and bias; the second one is put into the last place, the first one near the middle.
+    let values: [[&[f64]; 3]; 9] = [
+        [&[inf], &[], &[]],
+        [&[-inf, -inf], &[], &[]],
+        [&[inf, -inf], &[], &[]],
+        [&[nan], &[], &[]],
+        [&[], &[inf], &[]],
+        [&[], &[-inf, inf], &[]],
+        [&[], &[nan], &[]],
+        [&[-inf], &[inf], &[]],
+        [&[], &[], &[inf]],
+    ];
+    let mut infinities = 0;
+    for (case, [of_input, of_kernel, of_bias]) in values.into_iter().enumerate() {
+        for signs in 0..8 {
+            let mut tensors = Draws::usual(problem, case as u64).tensors::<T>(problem).expect("tensors");
+            let positive = |value: &mut T| *value = T::from_f64(value.to_f64().abs() + 0.125);
+            if signs & 1 == 0 {
+                tensors.input.iter_mut().for_each(positive);
+            }
+            if signs & 2 == 0 {
+                tensors.kernel.iter_mut().for_each(positive);
+            }
+            if signs & 4 != 0 {
+                tensors.input.iter_mut().step_by(7).for_each(|value| *value = T::default());
+                tensors.kernel.iter_mut().step_by(11).for_each(|value| *value = T::default());
+            }
+            let put = |tensor: Option<&mut [T]>, values: &[f64]| {
+                let tensor = tensor.expect("a tensor in C order");
+                for (place, &value) in [tensor.len() / 2, tensor.len() - 1].into_iter().zip(values) {
+                    tensor[place] = T::from_f64(value);
+                }
+            };
+            put(tensors.input.as_slice_mut(), of_input);
+            put(tensors.kernel.as_slice_mut(), of_kernel);
+            put(tensors.conv_bias.as_mut().and_then(|bias| bias.as_slice_mut()), of_bias);
+            let wide = tensors.as_inputs().to_f64().expect("memory");
+            let expected = reference::run(problem, &wide.as_inputs(), None, None).expect("the definition");
+            let found = run_wide(device, problem, options, &tensors);
+            let alike = |what: &str, found: f64, expected: f64| {
+                let same = match expected.is_finite() {
+                    true => found.is_finite(),
+                    false => found == expected || (found.is_nan() && expected.is_nan()),
+                };
+                let case = format!("{problem:?} {options:?} {:?}", [of_input, of_kernel, of_bias]);
+                assert!(same, "{what} is {found} instead of {expected}: {case}, signs {signs}");
+            };
+            for (found, &expected) in found.output.iter().zip(&expected.output) {
+                alike("an output", found.to_f64(), expected);
+                infinities += usize::from(expected.is_infinite());
+            }
+            let of_channels = [
+                ("batch_mean", &found.batch_mean, &expected.batch_mean),
+                ("batch_var", &found.batch_var, &expected.batch_var),
+                ("running_mean", &found.running_mean, &expected.running_mean),
+                ("running_var", &found.running_var, &expected.running_var),
+            ];
+            for (what, found, expected) in of_channels {
+                for (found, &expected) in found.iter().flatten().zip(expected.iter().flatten()) {
+                    alike(what, found.to_f64(), expected);
+                    infinities += usize::from(expected.is_infinite());
+                }
+            }
+        }
+    }
+    assert!(infinities > 0, "an infinity is expected somewhere");
+}

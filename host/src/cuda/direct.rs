@@ -118,9 +118,10 @@ impl<T: Element> Direct<T> {
         // SAFETY: lengths as in `new`; the stream orders this after the slices are written.
         unsafe { batch_norm_reduce::launch(&self.batch_norm_reduce, &parameters, stream, bound)? };
         after(batch_norm_reduce::STAGE)?;
-        let moments = (self.mean.global(), self.m2.global());
+        let moments = (self.mean.global_mut(), self.m2.global());
         let statistics = (self.batch_mean.global_mut(), self.batch_var.global_mut());
-        let parameters = pool_finish::parameters::<T>(target, moments, statistics);
+        let parameters =
+            pool_finish::parameters::<T>(target, (self.design.shape, self.design.options), moments, statistics);
         // SAFETY: per-channel vectors, the output and what the flags ask for are the caller's promise; the rest has the lengths
         // of `new`.
         unsafe { pool_finish::launch(&self.pool_finish, &parameters, stream, bound)? };

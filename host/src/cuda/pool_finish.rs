@@ -2,7 +2,9 @@
 
 use cuda_std::global::{Global, GlobalMut};
 use cuda_std::launch::KernelSpec;
+use kernel_gpu::conv_shape::{ConvOptions, ConvShape};
 use kernel_gpu::element::TensorMut;
+use kernel_gpu::infinities::Operands;
 use kernel_gpu::pool_finish::{PoolFinish, SPEC_F32, SPEC_F64};
 
 use super::device::Bound;
@@ -16,10 +18,12 @@ use crate::problem::Mode;
 /// The stage's name in measurements.
 pub(super) const STAGE: &str = "pool_finish";
 
-/// The parameters for the moments of each (b, c), and where the batch's statistics are written if the caller has no place for them.
+/// The parameters for the moments of each (b, c) of a convolution, and where the batch's statistics are written if the caller has no
+/// place for them.
 pub(super) fn parameters<T: Element>(
     target: &Target<'_>,
-    (mean, m2): (Global<f64>, Global<f64>),
+    (shape, options): (ConvShape, ConvOptions),
+    (mean, m2): (GlobalMut<f64>, Global<f64>),
     (batch_mean, batch_var): (GlobalMut<f64>, GlobalMut<f64>),
 ) -> PoolFinish<T> {
     let (problem, tensors) = (target.problem, target.tensors);
@@ -34,6 +38,7 @@ pub(super) fn parameters<T: Element>(
     PoolFinish::<T> {
         mean,
         m2,
+        operands: Operands { input: target.input(), kernel: target.kernel(), shape, options },
         conv_bias: target.tensor(tensors.conv_bias),
         bn_weight: Global::from_address(tensors.bn_weight),
         bn_bias: Global::from_address(tensors.bn_bias),

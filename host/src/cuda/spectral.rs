@@ -14,6 +14,7 @@
 //! In eval mode with running statistics the sums are all that is needed, and there are no energies.
 
 use cuda_std::global::{Global, GlobalMut};
+use kernel_gpu::conv_shape::ConvOptions;
 use kernel_gpu::spectral_finish::{self as finish, SpectralFinish};
 use kernel_gpu::spectrum::Spectrum;
 use kernel_gpu::tap_moments::{self as moments, TapMoments};
@@ -179,7 +180,8 @@ impl Spectral {
     /// As [`Self::launch`].
     unsafe fn finish(&mut self, target: &Target<'_>) -> Result<(), CudaError> {
         let memory = &mut self.memory;
-        let moments = (memory.mean.global(), memory.m2.global());
+        let moments = (memory.mean.global_mut(), memory.m2.global());
+        let shape = self.design.spectrum.shape;
         let statistics = (memory.batch_mean.global_mut(), memory.batch_var.global_mut());
         let parameters = SpectralFinish {
             input_sum: memory.input_sum.global(),
@@ -187,7 +189,7 @@ impl Spectral {
             energy: self.gram.as_ref().map_or(Global::null(), Gram::energy),
             parts: self.design.parts(),
             in_channels: self.design.spectrum.shape.in_channels,
-            finish: pool_finish::parameters(target, moments, statistics),
+            finish: pool_finish::parameters(target, (shape, ConvOptions::none(&shape)), moments, statistics),
             mean: memory.mean.global_mut(),
             m2: memory.m2.global_mut(),
         };

@@ -233,7 +233,12 @@ impl TensorDirect {
             batch_norm_reduce::launch(&self.batch_norm_reduce, &p, stream, bound)?;
             after(batch_norm_reduce::STAGE)?;
             let statistics = (m.batch_mean.global_mut(), m.batch_var.global_mut());
-            let p = pool_finish::parameters::<f32>(target, (m.mean.global(), m.m2.global()), statistics);
+            let p = pool_finish::parameters::<f32>(
+                target,
+                (boxes.shape, boxes.options),
+                (m.mean.global_mut(), m.m2.global()),
+                statistics,
+            );
             pool_finish::launch(&self.pool_finish, &p, stream, bound)?;
             after(pool_finish::STAGE)
         }

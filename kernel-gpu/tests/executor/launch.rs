@@ -7,6 +7,7 @@ use kernel_gpu::batch_norm_reduce::{self, BatchNormReduce, ROWS_A_BLOCK};
 use kernel_gpu::conv_transpose_moments::{ConvTransposeMoments, Form};
 use kernel_gpu::element::{ElementType, Tensor, Value};
 use kernel_gpu::entries;
+use kernel_gpu::infinities::Operands;
 use kernel_gpu::pool_finish::{self, PoolFinish};
 use kernel_gpu::tile::POSITIONS;
 use kernel_gpu::work::Work;
@@ -149,11 +150,14 @@ pub fn pool_finish<T: Value>(
     let (output, to) = Output::new(&mut memory, case.rows(), stored);
     let batch_mean = memory.buffer("batch_mean", &vec![f64::NAN; cout]);
     let batch_var = memory.buffer("batch_var", &vec![f64::NAN; cout]);
+    // Read only where a mean is not finite.
+    let nothing = Tensor::new(0, case.element::<T>());
     let affine = case.normalize != Normalize::NoAffine;
     let running = case.normalize != Normalize::NoRunning;
     let parameters = PoolFinish::<T> {
-        mean: mean.global(),
+        mean: mean.global_mut(),
         m2: m2.global(),
+        operands: Operands { input: nothing, kernel: nothing, shape: case.shape, options: case.options },
         conv_bias,
         bn_weight: if affine { gamma.global() } else { Global::null() },
         bn_bias: if affine { beta.global() } else { Global::null() },

@@ -2,8 +2,10 @@
 
 use cuda_std::global::Global;
 use cuda_std::simt::{Grid, Memory, Schedule};
-use kernel_gpu::element::{ElementType, TensorMut};
+use kernel_gpu::conv_shape::{ConvOptions, ConvShape};
+use kernel_gpu::element::{ElementType, Tensor, TensorMut};
 use kernel_gpu::entries;
+use kernel_gpu::infinities::Operands;
 use kernel_gpu::pool_finish::PoolFinish;
 use kernel_gpu::spectral_finish::{SPEC, SpectralFinish};
 
@@ -68,9 +70,14 @@ fn run(case: &Case, schedule: Schedule) -> Finished {
     let output = memory.buffer("output", &vec![f32::NAN; rows]);
     let batch_mean = memory.buffer("batch_mean", &vec![nan; case.channels]);
     let batch_var = memory.buffer("batch_var", &vec![nan; case.channels]);
+    let (batch, in_channels, out_channels) = (case.batch as u32, case.in_channels as u32, case.channels as u32);
+    let shape = ConvShape { batch, in_channels, out_channels, input: [1; 3], kernel: [1; 3] };
+    let nothing = Tensor::new(0, ElementType::F32);
     let finish = PoolFinish::<f32> {
-        mean: Global::null(),
+        mean: mean.global_mut(),
         m2: Global::null(),
+        // Read only where a mean is not finite.
+        operands: Operands { input: nothing, kernel: nothing, shape, options: ConvOptions::none(&shape) },
         conv_bias: bias.global().into(),
         bn_weight: gamma.global(),
         bn_bias: beta.global(),

@@ -62,20 +62,12 @@ fn the_same_bits_under_every_schedule() {
 }
 
 #[test]
-fn one_sample_gives_beta_and_what_is_not_finite_makes_its_channels_nan() {
+fn one_sample_gives_beta() {
     alone(Machine::default(), || {
         let device = gpu();
         let single = problem((1, 4, 6, [3, 3, 3], [2, 2, 2]), train());
         let tensors = Draws::usual(&single, 2).tensors::<f32>(&single).unwrap();
         let out = run(&device, &single, PlanOptions::default(), &tensors);
         assert_eq!(out.output.into_raw_vec_and_offset().0, tensors.bn_bias.unwrap().to_vec());
-
-        let problem = problem((3, 2, 5, [3, 3, 3], [2, 2, 2]), train());
-        let mut tensors = Draws::usual(&problem, 4).tensors::<f32>(&problem).unwrap();
-        tensors.kernel[[1, 3, 0, 1, 1]] = f32::INFINITY;
-        let out = run(&device, &problem, PlanOptions::default(), &tensors);
-        for ((_, c, ..), y) in out.output.indexed_iter() {
-            assert_eq!(y.is_nan(), c == 3, "channel {c} with an infinity in the weights of channel 3");
-        }
     });
 }

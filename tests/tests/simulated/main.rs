@@ -12,6 +12,7 @@ mod caller;
 mod device;
 mod faults;
 mod lost;
+mod nonfinite;
 mod plans;
 mod session;
 mod spectral;
