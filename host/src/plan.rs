@@ -26,6 +26,7 @@ mod device;
 mod gram;
 mod measure;
 mod on_cpu;
+mod parts;
 mod recipe;
 mod roles;
 mod spectral;
@@ -52,6 +53,7 @@ pub use cuda_tensor::{CudaTensor, TensorLengths};
 pub use device::{Backend, Device};
 pub use gram::GramCuts;
 pub use measure::{Measurement, StageMeasurement, median};
+pub use parts::Parts;
 #[cfg(feature = "cuda")]
 pub(crate) use recipe::WORKSPACE;
 pub use recipe::{Algorithm, AlgorithmChoice, CudaRecipe, DeviceFacts, PlanOptions, Precision, Recipe, design};

@@ -11,8 +11,8 @@ use crate::volume_fft::VolumeFft;
 use crate::volume_transform::VolumeTransform;
 use crate::{
     batch_norm_reduce, box_sums, channels_last, conv_means, dft_axis, dft_store, gram_energy, grid_resample,
-    input_scales, line_gram, pair_resample, pool_finish, segment_sums, spectral_finish, split_taps, tap_moments,
-    tap_spectrum, volume_fft, volume_sums, volume_transform,
+    input_scales, line_gram, pair_resample, phase_taps, pool_finish, segment_sums, spectral_finish, split_taps,
+    tap_moments, tap_spectrum, volume_fft, volume_sums, volume_transform,
 };
 
 /// A kernel that can be run from a pointer to its parameter block.
@@ -44,7 +44,7 @@ macro_rules! entry {
 }
 
 /// All kernels.
-pub const ENTRIES: [Entry; 42] = [
+pub const ENTRIES: [Entry; 43] = [
     entry!(FORM_F32_WIDE.spec, conv_transpose_moments_f32_wide, ConvTransposeMoments<f32>),
     entry!(FORM_F32_NARROW.spec, conv_transpose_moments_f32_narrow, ConvTransposeMoments<f32>),
     entry!(FORM_F32_STRICT_WIDE.spec, conv_transpose_moments_f32_strict_wide, ConvTransposeMoments<f32>),
@@ -64,6 +64,7 @@ pub const ENTRIES: [Entry; 42] = [
     entry!(volume_transform::FORM_HELD_8.spec, volume_transform::device::volume_transform_held_8, VolumeTransform),
     entry!(volume_transform::FORM_8.spec, volume_transform::device::volume_transform_8, VolumeTransform),
     Entry { fewer_threads: true, ..entry!(volume_fft::SPEC, volume_fft::device::volume_fft, VolumeFft) },
+    entry!(phase_taps::SPEC, phase_taps::device::phase_taps, phase_taps::PhaseTaps),
     entry!(tap_moments::SPEC, tap_moments::device::tap_moments, tap_moments::TapMoments),
     entry!(tap_spectrum::SPEC, tap_spectrum::device::tap_spectrum, tap_spectrum::TapSpectrum),
     entry!(gram_energy::SPEC, gram_energy::device::gram_energy, gram_energy::GramEnergy),

@@ -10,6 +10,9 @@
 //! spectrum of just these lags, of which M_a an axis determine all: however large the input, ∏ M_a points are enough. The
 //! axes' roles, outer, half and pair, are [`Spectrum`]'s.
 //!
+//! **Gaps.** Taps that are λ_a elements apart along an axis (dilated ones) see lags that are multiples of λ_a: the same with l·λ_a for l
+//! beside f, and with N = D + (K − 1)·λ. The grid is as small as that of taps without gaps.
+//!
 //! **Half of the points.** The lags' correlations are real, so Ĝ_{−g} = conj Ĝ_g entry by entry, and W_{−g} = conj W_g: the
 //! energies are equal. A **line** is the M2 points of one (g0, g1). Line 0 is (0, 0), which holds its points' mirror images and
 //! counts once; of each other line and its mirror image one is there, and counts twice:
@@ -26,16 +29,18 @@
 //! f32 `[point][block (I, J)][i of 16][j of 16][re, im]`, Ĝ[16I + i, 16J + j], zeros for channels past the last, the true
 //! one being 4^m times that. A block on the diagonal holds both its triangles and counts once, one below it counts twice.
 
-use crate::spectrum::{Spectrum, TILE, div, rem};
+use crate::conv_shape::ConvShape;
+use crate::spectrum::{TILE, div, rem};
 
 /// Words of a block of a Gram matrix.
 pub const BLOCK_WORDS: u32 = 2 * TILE * TILE;
 
-/// The extents that the grid, the taps' spectrum and the Gram matrices follow from. `#[repr(C)]`, part of parameter blocks.
+/// The extents that the grid, the taps' spectrum and the Gram matrices follow from: of one group, whose output channels are those of all
+/// phases. `#[repr(C)]`, part of parameter blocks.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {
-    /// K of each axis: outer, half, pair.
+    /// K of each axis: outer, half, pair. Of taps with gaps, those that are not 0.
     pub kernel: [u32; 3],
     /// Cin.
     pub in_channels: u32,
@@ -44,6 +49,11 @@ pub struct Grid {
 }
 
 impl Grid {
+    /// Of a plain convolution: all input channels for all output channels, and a lag of one element from tap to tap.
+    pub const fn of(shape: &ConvShape) -> Self {
+        Self { kernel: shape.kernel, in_channels: shape.in_channels, out_channels: shape.out_channels }
+    }
+
     /// K0·K1·K2, which fits 32 bits.
     #[inline(always)]
     pub const fn taps(&self) -> u32 {
@@ -150,15 +160,6 @@ impl Grid {
 #[inline(always)]
 const fn saturated(count: u64) -> u32 {
     if count < u32::MAX as u64 { count as u32 } else { u32::MAX }
-}
-
-impl Spectrum {
-    /// The grid of the convolution.
-    #[inline(always)]
-    pub const fn grid(&self) -> Grid {
-        let shape = &self.shape;
-        Grid { kernel: shape.kernel, in_channels: shape.in_channels, out_channels: shape.out_channels }
-    }
 }
 
 #[cfg(test)]

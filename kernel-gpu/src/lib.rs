@@ -53,6 +53,7 @@ pub mod line_gram_stage;
 pub mod moments;
 pub mod opaque;
 pub mod pair_resample;
+pub mod phase_taps;
 pub mod phased_conv;
 pub mod pool_finish;
 pub mod segment_sums;

@@ -5,6 +5,8 @@
 //! C_l[i,j] = Σ_fp cos(2πl·fp/N2)·G_f[i,j]   (0 ≤ l < K2)      S_l[i,j] = Σ_fp sin(2πl·fp/N2)·G_f[i,j]   (0 < l < K2)
 //! ```
 //!
+//! (of taps with gaps between them, l times the gap; i and j are of one group).
+//!
 //! A block of four warps takes one line, two [blocks](crate::gram_grid) of 16 × 16 channel pairs, and up to two or four lags; a
 //! warp half of a block, 16 × 8 pairs, whose sums it keeps in registers. [`line_gram_stage`](crate::line_gram_stage) brings the
 //! rows of both through shared memory, eight slots (strict lines: four) of 16 images at a time.
@@ -26,6 +28,7 @@
 use cuda_std::global::{Global, GlobalMut};
 use cuda_std::launch::KernelSpec;
 
+use crate::gram_grid::Grid;
 use crate::line_gram_stage::SHARED_BYTES;
 use crate::spectrum::{Spectrum, div, rem};
 
@@ -33,13 +36,13 @@ use crate::spectrum::{Spectrum, div, rem};
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct LineGram {
-    /// The spectra, (line, row, slot).
+    /// The spectra, (line, row, slot), from the group's first row on.
     pub high: Global<u32>,
-    /// What rounding left of the strict lines', (strict line, row, slot).
+    /// What rounding left of the strict lines', (strict line, row, slot), likewise.
     pub low: Global<u32>,
-    /// e of each row, (ci, b).
+    /// e of each row of the group, (ci, b).
     pub row_exponent: Global<i32>,
-    /// E of each ci, see [`input_scales`](crate::input_scales).
+    /// E of each ci of the group, see [`input_scales`](crate::input_scales).
     pub channel_exponent: Global<i32>,
     /// As [`input_scales`](crate::input_scales) wrote it: the second number says that no row needs scaling.
     pub scale_exponent: Global<i32>,
@@ -49,6 +52,8 @@ pub struct LineGram {
     pub sums: GlobalMut<f32>,
     /// The extents; the batch is this cut's.
     pub spectrum: Spectrum,
+    /// Those of a group, of which this is one: what is above begins with its first channel.
+    pub grid: Grid,
     /// The first line.
     pub first_line: u32,
     /// How many.
@@ -63,13 +68,13 @@ impl LineGram {
     /// Components of a line: 2·K2 − 1.
     #[inline(always)]
     pub const fn components(&self) -> u32 {
-        self.spectrum.grid().m()[2]
+        self.grid.m()[2]
     }
 
     /// Passes of `lags` lags; one, if there is but C_0.
     #[inline(always)]
     pub const fn passes(&self, lags: u32) -> u32 {
-        passes(self.spectrum.shape.kernel[2], lags)
+        passes(self.grid.kernel[2], lags)
     }
 
     /// Pairs of blocks.
@@ -117,13 +122,13 @@ pub const fn passes(kernel: u32, lags: u32) -> u32 {
 }
 
 /// What the table of a kernel for `lags` lags holds at `index`, `[pass][pair of slots][cos, sin][lag]`, as (l, fp): cos or sin of
-/// 2πl·fp/N2. None is 0: a lag past the last, and the sine of pairs that are not ±fp.
+/// 2πl·fp/N2, l times the gap of the taps. None is 0: a lag past the last, and the sine of pairs that are not ±fp.
 #[inline(always)]
-pub const fn coefficient(spectrum: &Spectrum, lags: u32, index: u32) -> Option<(u32, u32)> {
+pub const fn coefficient(spectrum: &Spectrum, kernel: u32, lags: u32, index: u32) -> Option<(u32, u32)> {
     let (lag, pair) = (index % lags, index / (2 * lags) % (spectrum.slots() / 2));
     let (sine, pass) = (index / lags % 2 == 1, index / (lags * spectrum.slots()));
     let l = pass * lags + lag + 1;
-    if l >= spectrum.shape.kernel[2] || (sine && pair < 2) {
+    if l >= kernel || (sine && pair < 2) {
         return None;
     }
     match spectrum.frequency(2 * pair) {
@@ -134,8 +139,8 @@ pub const fn coefficient(spectrum: &Spectrum, lags: u32, index: u32) -> Option<(
 
 /// Numbers in that table.
 #[inline(always)]
-pub const fn coefficients(spectrum: &Spectrum, lags: u32) -> u32 {
-    passes(spectrum.shape.kernel[2], lags) * spectrum.slots() * lags
+pub const fn coefficients(spectrum: &Spectrum, kernel: u32, lags: u32) -> u32 {
+    passes(kernel, lags) * spectrum.slots() * lags
 }
 
 /// The launch for kernels of up to three taps along the pair axis: two lags.
@@ -423,7 +428,7 @@ pub mod device {
             };
             put(if target.pass == 0 { Some(&self.zero) } else { None });
             unroll!(lag < 4, {
-                if lag < LAGS && target.pass * LAGS as u32 + (lag as u32) + 1 < p.spectrum.shape.kernel[2] {
+                if lag < LAGS && target.pass * LAGS as u32 + (lag as u32) + 1 < p.grid.kernel[2] {
                     put(Some(&self.cos[lag]));
                     put(Some(&self.sin[lag]));
                 }

@@ -110,7 +110,7 @@ pub mod device {
         /// Item `number` of the launch: units of blocks run first, then passes, then lines.
         #[inline(always)]
         pub fn new(p: &LineGram, lags: u32, number: u32) -> Self {
-            let (s, grid) = (&p.spectrum, p.spectrum.grid());
+            let (s, grid) = (&p.spectrum, &p.grid);
             let (rest, unit) = div_rem(number, p.units());
             let (turn, pass) = div_rem(rest, p.passes(lags));
             let line = line_in_turn(s, p.first_line, p.lines, turn);
@@ -263,7 +263,7 @@ pub mod device {
                     let channel = self.item.tiles[held] * TILE + share.channel;
                     let from = words.offset(channel as u64 * pitch);
                     // Channels that exist, of this image: channel, channel + 2, …
-                    let exist = if image < shape.batch { shape.in_channels.saturating_sub(channel) } else { 0 };
+                    let exist = if image < shape.batch { self.p.grid.in_channels.saturating_sub(channel) } else { 0 };
                     let mut from = from;
                     if exist > 14 {
                         unroll!(i < 8, {
@@ -313,7 +313,7 @@ pub mod device {
                     self.item.tiles[2]
                 };
                 let channel = tile * TILE + share.channel + row % (TILE / 2) * 2;
-                if channel < shape.in_channels && image < shape.batch {
+                if channel < self.p.grid.in_channels && image < shape.batch {
                     // SAFETY: ci < Cin, b < B; the words are this thread's copies.
                     unsafe {
                         let e = self.p.row_exponent.load(channel as u64 * shape.batch as u64 + image as u64);

@@ -1,18 +1,26 @@
 //! The moments of each (b, c) from sums and energies, and then what [`pool_finish`](crate::pool_finish) makes of them.
 //!
 //! ```text
-//! mean[b,c] = (s/P)·Σ_ci Σx[b,ci]·Σ_k w[ci,c]          M2 over all b: s²·E[c]/P,   E[c] = Σ_part energy[part,c]
+//! mean[b,c,φ] = (1/N)·Σ_ci Σx[b,ci]·Σ_k w[ci,c,φ,k]     over ci of c's group          E[c] = Σ_part Σ_φ energy[part,c,φ]
+//! (count, mean, M2)[b,c] = merge over φ of (N, mean[b,c,φ], 0), and of (P − Φ·N, 0, 0)          see [`moments`](crate::moments)
+//! mean[b,c] = s·mean          M2[b,c] = s²·M2, that of b = 0 with s²·E[c]/N besides
 //! ```
 //!
-//! E is of all images together, and only the sum over b of their M2 is asked for: that of b = 0 is all of it, the others' 0.
+//! φ are the Φ phases of a convolution with a stride, each of N positions; without one Φ = 1 and N = P. E is each phase's M2 about its
+//! mean. Positions that no tap meets are 0; phases that have a tap less have fewer than N: those that are counted too many are 0 as well, so
+//! that P − Φ·N may be negative.
+//!
+//! E is of all images together, and only the sum over b of their M2 is asked for: so that of b = 0 has all of it.
 //! One block a channel. Thread i adds parts i, i + 256, … in order, a warp's threads as a tree, and the first warp the warps'
-//! sums. Of 32 images at a time, lane b of each of the eight warps adds every eighth product, and of the first warp the
+//! sums. Of 32 images at a time, lane b of each of the eight warps adds every eighth product of a phase, and of the first warp the
 //! eight. All f64. Then the first warp finishes the channel; lane b's images are those whose mean it made. Eight loads a
 //! thread are in flight, and all that do not depend on each other are asked for first: the time is latency.
 
 use cuda_std::global::{Global, GlobalMut};
 use cuda_std::launch::KernelSpec;
 
+use crate::infinities::Operands;
+use crate::phased_conv::split;
 use crate::pool_finish::PoolFinish;
 
 /// The parameters.
@@ -21,19 +29,21 @@ use crate::pool_finish::PoolFinish;
 pub struct SpectralFinish {
     /// Σ x of each volume, (b, ci).
     pub input_sum: Global<f64>,
-    /// Σ_k w, (ci, c).
+    /// Σ_k w, (ci, c of its group, phase).
     pub tap_sum: Global<f64>,
-    /// The energies, (part, c).
+    /// The energies, (group, part, c of the group, phase).
     pub energy: Global<f64>,
-    /// Parts.
+    /// Parts of a group.
     pub parts: u64,
-    /// Cin.
-    pub in_channels: u32,
+    /// N.
+    pub phase_positions: u64,
+    /// Φ.
+    pub phases: u32,
     /// As for `pool_finish_f32`, but its `m2` is not read, and its `mean` is that below.
     pub finish: PoolFinish<f32>,
     /// Out: the mean a (b, c), without bias.
     pub mean: GlobalMut<f64>,
-    /// Out: M2 a (b, c), or 0 but for b = 0.
+    /// Out: M2 a (b, c), that of b = 0 with what is within all.
     pub m2: GlobalMut<f64>,
 }
 
@@ -42,6 +52,15 @@ const THREADS: u32 = 256;
 const WARPS: u32 = THREADS / 32;
 /// Images at once.
 const IMAGES: u32 = 32;
+
+impl SpectralFinish {
+    /// Input and output channels of a group.
+    #[inline(always)]
+    const fn of_group(&self) -> (u32, u32) {
+        let Operands { shape, options, .. } = &self.finish.operands;
+        (split(shape.in_channels, options.groups).0, split(shape.out_channels, options.groups).0)
+    }
+}
 
 /// The launch: one block a channel, any number of blocks.
 pub const SPEC: KernelSpec =
@@ -56,7 +75,9 @@ pub mod device {
     use cuda_std::warp::shuffle_xor;
 
     use super::*;
+    use crate::conv_shape::div_rem;
     use crate::infinities::device::taps_cancel_infinity;
+    use crate::moments::Moments;
     use crate::pool_finish::device::finish_channel;
 
     /// See the module.
@@ -82,6 +103,30 @@ pub mod device {
         }
     }
 
+    /// A channel's place in its group.
+    #[derive(Clone, Copy)]
+    struct Place {
+        /// The group's first input channel, and how many there are.
+        first_in: u32,
+        ins: u32,
+        /// The channel's first column of the group's (c, phase), and how many those are.
+        column: u32,
+        columns: u32,
+        /// The group's energies.
+        energy: Global<f64>,
+    }
+
+    impl Place {
+        #[inline(always)]
+        fn of(p: &SpectralFinish, channel: u32) -> Self {
+            let (ins, outs) = p.of_group();
+            let (group, column) = split(channel, outs);
+            let columns = outs * p.phases;
+            let energy = p.energy.offset(group as u64 * p.parts * columns as u64);
+            Self { first_in: group * ins, ins, column: column * p.phases, columns, energy }
+        }
+    }
+
     /// Writes `mean` and `m2` of one channel, those of images l, l + 32, … by lane l of the first warp, which learns the
     /// first of them.
     ///
@@ -90,25 +135,25 @@ pub mod device {
     #[inline(always)]
     unsafe fn write_moments(p: &SpectralFinish, channel: u32) -> (f64, f64) {
         let (thread, lane, warp) = (thread_idx_x(), lane_index(), warp_index());
-        let (c, channels) = (channel as u64, p.finish.channels as u64);
+        let (c, channels, place) = (channel as u64, p.finish.channels as u64, Place::of(p, channel));
         let (products, energies) = (Shared::<f64>::dynamic(0), Shared::<f64>::dynamic(8 * THREADS));
-        // SAFETY: all below: parts, images and channels that exist; a word of shared memory a thread, then one a warp, each
+        // SAFETY: all below: parts, phases, images and channels that exist; a word of shared memory a thread, then one a warp, each
         // with a barrier between its write and the reads of others.
         unsafe {
             // Asked for before the products are, waited for after them.
-            let mut values = some_energies(p, channel, thread as u64);
-            let mut product = share_of_product(p, channel, 0);
+            let mut values = some_energies(p, &place, thread as u64);
+            let mut product = share_of_product(p, &place, 0, 0);
             let mut energy = 0f64;
-            let mut part = thread as u64;
+            let mut number = thread as u64;
             loop {
                 unroll!(i < 8, {
                     energy += values[i];
                 });
-                part += 8 * THREADS as u64;
-                if part >= p.parts {
+                number += 8 * THREADS as u64;
+                if number >= p.parts * p.phases as u64 {
                     break;
                 }
-                values = some_energies(p, channel, part);
+                values = some_energies(p, &place, number);
             }
             unroll!(i < 5, {
                 energy += shuffle_xor(energy, 16 >> i);
@@ -117,54 +162,65 @@ pub mod device {
                 energies.store(warp, energy);
             }
 
-            let positions = p.finish.positions as f64;
-            let (mut moments, mut first) = ((0.0, 0.0), 0);
+            let of_phase = p.phase_positions as f64;
+            let rest = p.finish.positions as f64 - p.phases as f64 * of_phase;
+            let (mut of_first, mut first) = ((0.0, 0.0), 0);
             while first < p.finish.batch {
-                if first > 0 {
-                    product = share_of_product(p, channel, first);
-                }
-                products.store(thread, product);
-                sync_threads();
-                if warp == 0 && first + lane < p.finish.batch {
-                    let mut sum = 0f64;
-                    unroll!(i < 8, {
-                        sum += products.load(IMAGES * i as u32 + lane);
-                    });
-                    if sum.abs() == f64::INFINITY && image_cancels(p, channel, first + lane) {
-                        sum = f64::NAN;
+                let (mut moments, mut phase) = (Moments::EMPTY, 0);
+                while phase < p.phases {
+                    if first > 0 || phase > 0 {
+                        product = share_of_product(p, &place, phase, first);
                     }
-                    let mut m2 = 0f64;
-                    if first + lane == 0 {
+                    products.store(thread, product);
+                    sync_threads();
+                    if warp == 0 {
+                        let mut sum = 0f64;
                         unroll!(i < 8, {
-                            m2 += energies.load(i as u32);
+                            sum += products.load(IMAGES * i as u32 + lane);
                         });
-                        m2 = p.finish.scale * p.finish.scale * m2 / positions;
+                        moments = moments.merge(Moments { count: of_phase, mean: sum / of_phase, m2: 0.0 });
                     }
-                    let (at, mean) = ((first + lane) as u64 * channels + c, p.finish.scale / positions * sum);
+                    sync_threads();
+                    phase += 1;
+                }
+                if warp == 0 && first + lane < p.finish.batch {
+                    let Moments { mut mean, mut m2, .. } = moments.merge(Moments { count: rest, mean: 0.0, m2: 0.0 });
+                    if mean.abs() == f64::INFINITY && image_cancels(p, &place, channel, first + lane) {
+                        mean = f64::NAN;
+                    }
+                    if first + lane == 0 {
+                        let mut within = 0f64;
+                        unroll!(i < 8, {
+                            within += energies.load(i as u32);
+                        });
+                        m2 += within / of_phase;
+                    }
+                    let s = p.finish.scale;
+                    let (at, mean, m2) = ((first + lane) as u64 * channels + c, s * mean, s * s * m2);
                     p.mean.store(at, mean);
                     p.m2.store(at, m2);
                     if first == 0 {
-                        moments = (mean, m2);
+                        of_first = (mean, m2);
                     }
                 }
-                sync_threads();
                 first += IMAGES;
             }
-            moments
+            of_first
         }
     }
 
     /// Whether an infinite x of an image makes NaN of a channel.
     ///
     /// # Safety
-    /// channel < Cout, b < B.
+    /// channel < Cout, at that place; b < B.
     #[cold]
-    unsafe fn image_cancels(p: &SpectralFinish, channel: u32, b: u32) -> bool {
-        let (mut ci, mut cancels) = (0, false);
-        while ci < p.in_channels && !cancels {
-            // SAFETY: a volume that exists; of one group, all of whose taps carry all elements.
+    unsafe fn image_cancels(p: &SpectralFinish, place: &Place, channel: u32, b: u32) -> bool {
+        let all = p.finish.operands.shape.in_channels;
+        let (mut ci, mut cancels) = (place.first_in, false);
+        while ci < place.first_in + place.ins && !cancels {
+            // SAFETY: a volume of the channel's group; all taps carry all elements.
             cancels = unsafe {
-                let sum = p.input_sum.load(b as u64 * p.in_channels as u64 + ci as u64);
+                let sum = p.input_sum.load(b as u64 * all as u64 + ci as u64);
                 sum.abs() == f64::INFINITY && taps_cancel_infinity(&p.finish.operands, ci, channel)
             };
             ci += 1;
@@ -172,46 +228,50 @@ pub mod device {
         cancels
     }
 
-    /// Energies of parts part, part + 256, … of a channel, 0 past the last.
+    /// The energies of a channel numbered number, number + 256, …, those of all phases of a part after each other; 0 past the last.
     ///
     /// # Safety
-    /// channel < Cout.
+    /// The place is a channel's.
     #[inline(always)]
-    unsafe fn some_energies(p: &SpectralFinish, channel: u32, part: u64) -> [f64; 8] {
+    unsafe fn some_energies(p: &SpectralFinish, place: &Place, number: u64) -> [f64; 8] {
         let mut values = [0f64; 8];
         unroll!(i < 8, {
-            let part = part + i as u64 * THREADS as u64;
+            let number = number + i as u64 * THREADS as u64;
+            let (part, phase) = if p.phases == 1 { (number, 0) } else { div_rem(number, p.phases as u64) };
             if part < p.parts {
-                // SAFETY: part < parts, c < Cout.
-                values[i] = unsafe { p.energy.load(part * p.finish.channels as u64 + channel as u64) };
+                let column = place.column as u64 + phase;
+                // SAFETY: a part, a channel of the group and a phase.
+                values[i] = unsafe { place.energy.load(part * place.columns as u64 + column) };
             }
         });
         values
     }
 
-    /// Every eighth of the products of image first + lane, from the warp's number on; of no image: any.
+    /// Every eighth of the products of a phase and image first + lane, from the warp's number on; of no image: any.
     ///
     /// # Safety
-    /// channel < Cout, and there are an image and an input channel.
+    /// The place is a channel's, the phase exists, and there are an image and an input channel.
     #[inline(always)]
-    unsafe fn share_of_product(p: &SpectralFinish, channel: u32, first: u32) -> f64 {
+    unsafe fn share_of_product(p: &SpectralFinish, place: &Place, phase: u32, first: u32) -> f64 {
         // Past an end the last one comes again, so that no branch parts the loads.
         let b = (first + lane_index()).min(p.finish.batch - 1);
+        let sums = p.input_sum.offset(b as u64 * p.finish.operands.shape.in_channels as u64);
+        let taps = p.tap_sum.offset((place.column + phase) as u64);
         let mut product = 0f64;
         let mut ci = warp_index();
-        while ci < p.in_channels {
+        while ci < place.ins {
             let (mut x, mut w) = ([0f64; 8], [0f64; 8]);
             unroll!(i < 8, {
-                let ci = (ci + i as u32 * WARPS).min(p.in_channels - 1);
-                // SAFETY: b < B, ci < Cin, c < Cout.
+                let ci = (place.first_in + (ci + i as u32 * WARPS).min(place.ins - 1)) as u64;
+                // SAFETY: b < B; ci is of the group, and its row has a column for each (c, phase).
                 unsafe {
-                    x[i] = p.input_sum.load(b as u64 * p.in_channels as u64 + ci as u64);
-                    w[i] = p.tap_sum.load(ci as u64 * p.finish.channels as u64 + channel as u64);
+                    x[i] = sums.load(ci);
+                    w[i] = taps.load(ci * place.columns as u64);
                 }
             });
             unroll!(i < 8, {
                 let term = x[i] * w[i];
-                product += if ci + i as u32 * WARPS < p.in_channels { term } else { 0.0 };
+                product += if ci + i as u32 * WARPS < place.ins { term } else { 0.0 };
             });
             ci += 8 * WARPS;
         }

@@ -39,7 +39,8 @@ pub const TILE: u32 = 16;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spectrum {
-    /// The convolution; axes 0, 1, 2 are outer, half and pair.
+    /// The convolution; axes 0, 1, 2 are outer, half and pair. Its input channels are those of all groups; its kernel's extents, of taps with
+    /// gaps, count these.
     pub shape: ConvShape,
     /// 1: every line is strict; 0: those of the planes fo = 0 and fr = 0.
     pub all_strict: u32,

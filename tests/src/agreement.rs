@@ -42,6 +42,34 @@ pub fn with_options(mode: Mode) -> Vec<Problem> {
     ]
 }
 
+/// Problems with options of the convolution, but for padding, which cuts off what the spectral way cannot.
+///
+/// # Panics
+/// Where one is not valid.
+pub fn without_padding(mode: Mode) -> Vec<Problem> {
+    let problem =
+        |groups: usize, [depth, height, width]: [usize; 3], [kd, kh, kw]: [usize; 3], options: [[i64; 3]; 3]| {
+            let input = Shape5 { batch: 3, channels: 3 * groups, depth, height, width };
+            let kernel = KernelShape { in_channels: 3 * groups, out_channels: 2, depth: kd, height: kh, width: kw };
+            let builder =
+                Problem::builder(input, kernel).scale_factor(-1.5).eps(1e-4).mode(mode).running_statistics(true);
+            let [stride, dilation, output_padding] = options;
+            let builder = builder.stride(stride).dilation(dilation).output_padding(output_padding);
+            builder.groups(groups as i64).build().expect("a valid problem")
+        };
+    vec![
+        // As many taps a phase in every phase, and not; positions that no tap meets.
+        problem(1, [3, 4, 5], [4, 2, 2], [[2, 2, 1], [1; 3], [0; 3]]),
+        problem(2, [3, 2, 4], [3, 1, 5], [[2, 3, 4], [1; 3], [1, 2, 0]]),
+        problem(1, [4, 3, 6], [2, 3, 3], [[1; 3], [3, 1, 2], [0; 3]]),
+        problem(3, [2, 3, 4], [2, 3, 2], [[1; 3], [1; 3], [0; 3]]),
+        // Strides and dilations with and without a common divisor.
+        problem(1, [3, 3, 3], [3, 3, 5], [[2, 4, 3], [4, 6, 2], [3, 0, 2]]),
+        problem(2, [1, 1, 7], [1, 2, 4], [[1, 2, 2], [1, 1, 3], [0, 1, 0]]),
+        problem(5, [1, 4, 90], [1, 2, 3], [[1, 1, 2], [1, 5, 1], [0, 3, 0]]),
+    ]
+}
+
 /// Training mode.
 pub fn train() -> Mode {
     Mode::Train { momentum: Momentum::Factor(0.25) }

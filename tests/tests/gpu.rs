@@ -3,9 +3,12 @@
 use std::thread;
 
 use convt_bn_gap::draw::Draws;
-use convt_bn_gap::{Device, Error, KernelShape, Mode, Plan, PlanOptions, Problem, Shape5, Tensors};
+use convt_bn_gap::plan::AlgorithmChoice;
+use convt_bn_gap::{
+    Algorithm, Device, Error, KernelShape, Mode, Plan, PlanOptions, Precision, Problem, Shape5, Tensors, f16,
+};
 use convt_bn_gap_tests::agreement::{
-    Shape, agrees, every_precision, narrow, problem, run, strict, train, with_options,
+    Shape, agrees, every_precision, narrow, problem, run, strict, train, what_is_not_finite_agrees, with_options,
 };
 use convt_bn_gap_tests::gpu;
 use proptest::prelude::*;
@@ -86,6 +89,10 @@ fn one_sample_gives_beta() {
     let tensors = Draws::usual(&problem, 2).tensors::<f32>(&problem).unwrap();
     let out = run(&device, &problem, PlanOptions::default(), &tensors);
     assert_eq!(out.output.into_raw_vec_and_offset().0, tensors.bn_bias.unwrap().to_vec());
+}
+
+fn direct() -> PlanOptions {
+    PlanOptions { algorithm: AlgorithmChoice::Force(Algorithm::Direct), ..PlanOptions::default() }
 }
 
 #[test]

@@ -4,7 +4,9 @@ use convt_bn_gap::check;
 use convt_bn_gap::draw::Draws;
 use convt_bn_gap::plan::{AlgorithmChoice, Transform};
 use convt_bn_gap::{Algorithm, Device, Mode, Plan, PlanOptions, Precision, Problem, Tensors};
-use convt_bn_gap_tests::agreement::{Shape, agrees, agrees_within, narrow, problem, run, train};
+use convt_bn_gap_tests::agreement::{
+    Shape, agrees, agrees_within, narrow, problem, run, train, what_is_not_finite_agrees, without_padding,
+};
 use convt_bn_gap_tests::gpu;
 
 fn spectral(precision: Precision) -> PlanOptions {
@@ -91,12 +93,29 @@ fn the_same_bits_run_after_run() {
     }
 }
 
+/// Strides as phases, dilations as lags, groups one after the other; and all of them.
+#[test]
+fn options_without_padding() {
+    let Some(device) = gpu() else { return };
+    for mode in [train(), Mode::Eval] {
+        for (seed, problem) in without_padding(mode).into_iter().enumerate() {
+            let tensors = Draws::usual(&problem, seed as u64).tensors::<f32>(&problem).unwrap();
+            agrees(&device, &problem, spectral(Precision::Default), &tensors, 1e-5);
+            agrees_within(&device, &problem, spectral(Precision::Strict), &tensors, (1e-6, 2e-6));
+            narrow(&device, &problem, spectral(Precision::Default), seed as u64, 1e-5);
+        }
+    }
+}
+
 #[test]
 fn what_is_not_finite_comes_out_as_by_the_definition() {
     let Some(device) = gpu() else { return };
     for mode in [train(), Mode::Eval] {
         for shape in [(3, 2, 5, [3, 3, 3], [2, 2, 2]), (3, 2, 5, [3, 3, 100], [2, 2, 2])] {
             what_is_not_finite_agrees::<f32>(&device, &problem(shape, mode), spectral(Precision::Default));
+        }
+        for problem in without_padding(mode) {
+            what_is_not_finite_agrees::<f32>(&device, &problem, spectral(Precision::Default));
         }
     }
 }

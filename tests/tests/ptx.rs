@@ -20,6 +20,7 @@ use kernel_gpu::implicit_gemm::{self, ImplicitGemm};
 use kernel_gpu::input_scales::{self, InputScales};
 use kernel_gpu::line_gram::{self, LineGram};
 use kernel_gpu::pair_resample::{self, PairResample};
+use kernel_gpu::phase_taps::{self, PhaseTaps};
 use kernel_gpu::pool_finish::{self, PoolFinish};
 use kernel_gpu::segment_sums::{self, SegmentSums};
 use kernel_gpu::spectral_finish::{self, SpectralFinish};
@@ -54,6 +55,7 @@ fn kernels() -> Vec<Launched> {
         launched::<BatchNormReduce>(batch_norm_reduce::SPEC),
         launched::<PoolFinish<f32>>(pool_finish::SPEC_F32),
         launched::<PoolFinish<f64>>(pool_finish::SPEC_F64),
+        launched::<PhaseTaps>(phase_taps::SPEC),
         launched::<TapMoments>(tap_moments::SPEC),
         launched::<TapSpectrum>(tap_spectrum::SPEC),
         launched::<VolumeSums>(volume_sums::SPEC),

@@ -1,19 +1,21 @@
 //! The energies on a GPU, from the spectra of one cut of the batch and the taps: kernels, memory, and the order of launches.
 //!
 //! ```text
-//! input_scales
-//! for each range of channel pairs:
-//!     for each chunk of lines:        line_gram, grid_resample
-//!     pair_resample
-//!     join
-//!     for each chunk of grid lines:   tap_spectrum, gram_energy
+//! for each group:
+//!     input_scales
+//!     for each range of channel pairs:
+//!         for each chunk of lines:        line_gram, grid_resample
+//!         pair_resample
+//!         join
+//!         for each chunk of grid lines:   tap_spectrum, gram_energy
 //! ```
 //!
 //! The taps' spectrum, if it is held whole, is made once, beside all that and before the first join ([`branch`](super::branch)).
 
 use cuda_std::global::{Global, GlobalMut};
+use kernel_gpu::element::Tensor;
 use kernel_gpu::gram_energy::{self as energy, GramEnergy};
-use kernel_gpu::gram_grid::BLOCK_WORDS;
+use kernel_gpu::gram_grid::{BLOCK_WORDS, Grid};
 use kernel_gpu::grid_resample::{self as to_grid, GridResample};
 use kernel_gpu::input_scales::{self as scales, InputScales};
 use kernel_gpu::line_gram::{self as line, LineGram};
@@ -63,17 +65,35 @@ struct Memory {
     energy: DeviceArray<f64>,
 }
 
-/// What the launches read of others' arrays.
+/// What the launches read of others' arrays: of all groups, or from one's first row and channel on.
 #[derive(Clone, Copy)]
 pub(super) struct Sources {
+    /// The taps, (ci, c of the group, phase).
+    pub(super) kernel: Tensor<f32>,
     /// The spectra of the cut; of a design in place they are overwritten.
     pub(super) high: GlobalMut<u32>,
     /// What rounding left of the strict lines'.
     pub(super) low: Global<u32>,
     /// e of each row of the cut.
     pub(super) row_exponent: Global<i32>,
-    /// g of each c.
+    /// g of each (c, phase).
     pub(super) channel_exponent: Global<i32>,
+}
+
+impl Sources {
+    /// Those of a group.
+    fn of_group(&self, group: u32, grid: &Grid, cut: &Spectrum) -> Self {
+        let channel = u64::from(group) * u64::from(grid.in_channels);
+        let (row, column) = (channel * u64::from(cut.shape.batch), u64::from(group) * u64::from(grid.out_channels));
+        Self {
+            kernel: self.kernel.offset(channel * u64::from(grid.out_channels) * u64::from(grid.taps())),
+            // Eight slots of a row lie together.
+            high: GlobalMut::from_address(self.high.address() + 4 * 8 * row),
+            low: self.low.offset(8 * row),
+            row_exponent: self.row_exponent.offset(row),
+            channel_exponent: self.channel_exponent.offset(column),
+        }
+    }
 }
 
 impl Gram {
@@ -86,11 +106,12 @@ impl Gram {
     ) -> Result<Self, Error> {
         let mut memory = Memory::new(design, device, bound)?;
         let spectrum = &design.spectrum;
-        memory.twiddles.upload(&tables::grid_twiddles(&spectrum.grid())?, stream, bound)?;
-        memory.coefficients.upload(&tables::lag_coefficients(spectrum)?, stream, bound)?;
-        memory.outer.upload(&tables::outer_factors(spectrum)?, stream, bound)?;
-        memory.half.upload(&tables::half_factors(spectrum)?, stream, bound)?;
-        memory.pair.upload(&tables::pair_matrix(spectrum)?, stream, bound)?;
+        let ([k0, k1, k2], [gap0, gap1, gap2]) = (design.grid.kernel, design.lag);
+        memory.twiddles.upload(&tables::grid_twiddles(&design.grid)?, stream, bound)?;
+        memory.coefficients.upload(&tables::lag_coefficients(spectrum, k2, gap2)?, stream, bound)?;
+        memory.outer.upload(&tables::outer_factors(spectrum, k0, gap0)?, stream, bound)?;
+        memory.half.upload(&tables::half_factors(spectrum, k1, gap1)?, stream, bound)?;
+        memory.pair.upload(&tables::pair_matrix(&design.grid)?, stream, bound)?;
         Ok(Self { design: *design, kernels: Kernels::find(design, device, bound)?, memory })
     }
 
@@ -107,7 +128,7 @@ impl Gram {
         ]
     }
 
-    /// The energies, (part, c).
+    /// The energies, (group, part, c of the group, phase).
     pub(super) fn energy(&self) -> Global<f64> {
         self.memory.energy.global()
     }
@@ -130,15 +151,14 @@ impl Gram {
         sources: &Sources,
         after: After<'_>,
     ) -> Result<(), CudaError> {
-        let grid = self.design.spectrum.grid();
-        if self.design.gram.holds_taps(&grid) {
-            // SAFETY: the caller's promise; all lines of the grid.
-            unsafe { self.transform_taps(target, sources, (0, grid.grid_lines()), after)? };
+        if self.design.gram.holds_taps {
+            // SAFETY: the caller's promise; all lines of the grid of the one group.
+            unsafe { self.transform_taps(target, sources, (0, self.design.grid.grid_lines()), after)? };
         }
         Ok(())
     }
 
-    /// The energies of one cut, in parts from `first_part` on; gives the part after the last.
+    /// The energies of one cut, in each group's parts from `first_part` on; gives the part after the last.
     ///
     /// # Safety
     /// The sources hold what they say, for this cut; the target's kernel is the problem's; nothing else uses them or this until
@@ -148,10 +168,32 @@ impl Gram {
         target: &Target<'_>,
         cut: &Spectrum,
         sources: &Sources,
-        (fork, mut first_part): (&mut Fork<'_>, u64),
+        (fork, first_part): (&mut Fork<'_>, u64),
         after: After<'_>,
     ) -> Result<u64, CudaError> {
-        let (grid, cuts) = (cut.grid(), self.design.gram);
+        let mut next_part = first_part;
+        for group in 0..self.design.parts.groups() {
+            let sources = sources.of_group(group, &self.design.grid, cut);
+            // SAFETY: the caller's promise: the group's, from its first row and channel on.
+            next_part = unsafe { self.launch_group(target, cut, &sources, group, (fork, first_part), after)? };
+        }
+        Ok(next_part)
+    }
+
+    /// [`Self::launch`] for one group.
+    ///
+    /// # Safety
+    /// As there, for the group's sources.
+    unsafe fn launch_group(
+        &mut self,
+        target: &Target<'_>,
+        cut: &Spectrum,
+        sources: &Sources,
+        group: u32,
+        (fork, mut part): (&mut Fork<'_>, u64),
+        after: After<'_>,
+    ) -> Result<u64, CudaError> {
+        let (grid, cuts) = (self.design.grid, self.design.gram);
         // SAFETY: the caller's promise, here and below: each launch reads what the ones before wrote, in the stream's order.
         unsafe { self.scales(target, cut, sources)? };
         after(input_scales::STAGE)?;
@@ -165,20 +207,20 @@ impl Gram {
                 after(grid_resample::STAGE)?;
             }
             // SAFETY: as above.
-            unsafe { self.resample_pair(target, cut, sources, range)? };
+            unsafe { self.resample_pair(target, sources, range)? };
             after(pair_resample::STAGE)?;
             fork.join()?;
             for lines in cuts.grid_chunks(&grid) {
-                if !cuts.holds_taps(&grid) {
+                if !cuts.holds_taps {
                     // SAFETY: as above.
                     unsafe { self.transform_taps(target, sources, lines, after)? };
                 }
                 // SAFETY: as above; the parts are this launch's.
-                first_part += unsafe { self.energies(target, sources.channel_exponent, range, lines, first_part)? };
+                part += unsafe { self.energies(target, sources.channel_exponent, range, lines, (group, part))? };
                 after(gram_energy::STAGE)?;
             }
         }
-        Ok(first_part)
+        Ok(part)
     }
 
     /// # Safety
@@ -191,11 +233,11 @@ impl Gram {
         after: After<'_>,
     ) -> Result<(), CudaError> {
         let parameters = TapSpectrum {
-            kernel: target.kernel(),
+            kernel: sources.kernel,
             channel_exponent: sources.channel_exponent,
             twiddles: self.memory.twiddles.global(),
             spectrum: self.memory.taps.global_mut(),
-            grid: self.design.spectrum.grid(),
+            grid: self.design.grid,
             first_line,
             lines,
         };
@@ -211,7 +253,7 @@ impl Gram {
             row_exponent: sources.row_exponent,
             channel_exponent: self.memory.input_exponent.global_mut(),
             scale_exponent: self.memory.scale_exponent.global_mut(),
-            in_channels: cut.shape.in_channels,
+            in_channels: self.design.grid.in_channels,
             batch: cut.shape.batch,
         };
         // SAFETY: the caller's promise; one number a channel, and two.
@@ -238,6 +280,7 @@ impl Gram {
             coefficients: memory.coefficients.global(),
             sums: memory.sums.global_mut(),
             spectrum: *cut,
+            grid: self.design.grid,
             first_line,
             lines,
             first_block,
@@ -266,7 +309,7 @@ impl Gram {
             channel_exponent: memory.input_exponent.global(),
             scale_exponent: memory.scale_exponent.global(),
             output,
-            grid: cut.grid(),
+            grid: self.design.grid,
             column: cut.n()[0],
             inputs: cut.half(),
             first_line,
@@ -284,12 +327,11 @@ impl Gram {
     unsafe fn resample_pair(
         &mut self,
         target: &Target<'_>,
-        cut: &Spectrum,
         sources: &Sources,
         (_, blocks): (u32, u32),
     ) -> Result<(), CudaError> {
         let input = Global::from_address(self.joined(sources).address());
-        let (memory, grid) = (&mut self.memory, cut.grid());
+        let (memory, grid) = (&mut self.memory, &self.design.grid);
         let parameters = PairResample {
             input,
             matrix: memory.pair.global(),
@@ -310,16 +352,17 @@ impl Gram {
         channel_exponent: Global<i32>,
         (first_block, blocks): (u32, u32),
         (first_line, lines): (u32, u32),
-        first_part: u64,
+        (group, first_part): (u32, u64),
     ) -> Result<u64, CudaError> {
-        let (memory, grid) = (&mut self.memory, self.design.spectrum.grid());
+        let of_group = self.design.energy_parts() * u64::from(self.design.grid.out_channels);
+        let (memory, grid) = (&mut self.memory, self.design.grid);
         let line_words = u64::from(grid.m()[2]) * u64::from(blocks) * u64::from(BLOCK_WORDS);
         let parameters = GramEnergy {
             gram: memory.sums.global().offset(u64::from(first_line) * line_words),
             spectrum: memory.taps.global(),
             scale_exponent: memory.scale_exponent.global(),
             channel_exponent,
-            energy: memory.energy.global_mut(),
+            energy: GlobalMut::from_address(memory.energy.address() + 8 * u64::from(group) * of_group),
             grid,
             first_line,
             lines,
@@ -337,7 +380,7 @@ impl Gram {
 impl Kernels {
     fn find(design: &CudaSpectral, device: &CudaDevice, bound: &Bound<'_>) -> Result<Self, CudaError> {
         let (kernels, shared) = (device.kernels(), device.facts().shared_memory);
-        let of_lines = if line::lags(design.spectrum.shape.kernel[2]) == 2 { line::SPEC_2 } else { line::SPEC_4 };
+        let of_lines = if line::lags(design.grid.kernel[2]) == 2 { line::SPEC_2 } else { line::SPEC_4 };
         Ok(Self {
             tap_spectrum: kernels.find(taps::SPEC, shared, bound)?,
             input_scales: kernels.find(scales::SPEC, shared, bound)?,

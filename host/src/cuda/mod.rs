@@ -24,6 +24,7 @@ mod measure;
 mod memory;
 mod module;
 mod pair_resample;
+mod phase_taps;
 mod plan;
 mod pool_finish;
 mod spectral;

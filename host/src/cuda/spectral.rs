@@ -1,7 +1,7 @@
 //! The spectral way on a GPU: its memory, and the order of its launches.
 //!
 //! ```text
-//! fork ─▶ tap_moments, and the taps' spectrum where it is held whole            beside:
+//! fork ─▶ phase_taps where there are several, tap_moments a group, and the taps' spectrum where it is held whole            beside:
 //! for each cut of the batch:
 //!     the transform of x: see `transform`
 //!     the energies: see `gram`                                      join before the first that meet the taps
@@ -14,7 +14,8 @@
 //! In eval mode with running statistics the sums are all that is needed, and there are no energies.
 
 use cuda_std::global::{Global, GlobalMut};
-use kernel_gpu::conv_shape::ConvOptions;
+use kernel_gpu::element::{ElementType, Tensor};
+use kernel_gpu::phase_taps::{self as phases, PhaseTaps};
 use kernel_gpu::spectral_finish::{self as finish, SpectralFinish};
 use kernel_gpu::spectrum::Spectrum;
 use kernel_gpu::tap_moments::{self as moments, TapMoments};
@@ -28,13 +29,15 @@ use super::module::Kernel;
 use super::plan::{After, Target, WORKSPACE};
 use super::stream::RawStream;
 use super::transform::{InputTransform, Places};
-use super::{pool_finish, spectral_finish, tables, tap_moments};
+use super::{phase_taps, pool_finish, spectral_finish, tables, tap_moments};
 use crate::Error;
 use crate::plan::{Cost, CudaSpectral};
 
 /// A plan's kernels and memory.
 pub(super) struct Spectral {
     design: CudaSpectral,
+    /// Of a convolution with several phases.
+    phase_taps: Option<Kernel<PhaseTaps>>,
     tap_moments: Kernel<TapMoments>,
     finish: Kernel<SpectralFinish>,
     transform: InputTransform,
@@ -49,6 +52,7 @@ struct Memory {
     low: DeviceArray<u32>,
     input_sum: DeviceArray<f64>,
     row_exponent: DeviceArray<i32>,
+    phase_taps: DeviceArray<f32>,
     tap_sum: DeviceArray<f64>,
     channel_exponent: DeviceArray<i32>,
     mean: DeviceArray<f64>,
@@ -75,6 +79,10 @@ impl Spectral {
         let (kernels, shared) = (device.kernels(), device.facts().shared_memory);
         Ok(Self {
             design: *design,
+            phase_taps: match design.parts.is_one_phase() {
+                true => None,
+                false => Some(kernels.find(phases::SPEC, shared, bound)?),
+            },
             tap_moments: kernels.find(moments::SPEC, shared, bound)?,
             finish: kernels.find(finish::SPEC, shared, bound)?,
             transform: InputTransform::new(design, device, bound)?,
@@ -91,7 +99,9 @@ impl Spectral {
     /// The stages and their costs.
     pub(super) fn stages(&self) -> Vec<(&'static str, Cost)> {
         let costs = self.design.costs();
-        let mut stages = vec![(tap_moments::STAGE, costs.tap_moments)];
+        let mut stages = Vec::new();
+        stages.extend(self.phase_taps.as_ref().map(|_| (phase_taps::STAGE, costs.phase_taps)));
+        stages.push((tap_moments::STAGE, costs.tap_moments));
         stages.extend(self.transform.stages(&self.design));
         stages.extend(self.gram.iter().flat_map(Gram::stages));
         stages.push((spectral_finish::STAGE, costs.finish));
@@ -104,7 +114,12 @@ impl Spectral {
     /// The tensors hold what the problem says, in the type for which this way was designed; nothing else uses them or this until the
     /// stream has passed this point.
     pub(super) unsafe fn launch(&mut self, target: &Target<'_>, after: After<'_>) -> Result<(), CudaError> {
+        let kernel = match self.phase_taps {
+            Some(_) => Tensor::new(self.memory.phase_taps.address(), ElementType::F32),
+            None => target.kernel(),
+        };
         let sources = Sources {
+            kernel,
             high: self.memory.high.global_mut(),
             low: self.memory.low.global(),
             row_exponent: self.memory.row_exponent.global(),
@@ -114,8 +129,7 @@ impl Spectral {
         let beside = Target { stream: fork.stream(), ..*target };
         // SAFETY: the caller's promise, here and below: each stage uses the tensors and this memory, in the stream's order; what is
         // beside it reads the taps alone, and writes what nothing else uses before the join.
-        unsafe { self.sum_taps(&beside)? };
-        after(tap_moments::STAGE)?;
+        unsafe { self.sum_taps(&beside, kernel, after)? };
         if let Some(gram) = &mut self.gram {
             // SAFETY: as above; the channels' exponents are written.
             unsafe { gram.prepare(&beside, &sources, after)? };
@@ -130,7 +144,7 @@ impl Spectral {
                 parts = unsafe { gram.launch(target, &cut, &sources, (&mut fork, parts), after)? };
             }
         }
-        debug_assert_eq!(parts, self.design.parts());
+        debug_assert_eq!(parts, self.design.energy_parts());
         fork.join()?;
         // SAFETY: as above.
         unsafe { self.finish(target)? };
@@ -139,16 +153,36 @@ impl Spectral {
 
     /// # Safety
     /// As [`Self::launch`].
-    unsafe fn sum_taps(&mut self, target: &Target<'_>) -> Result<(), CudaError> {
-        let memory = &mut self.memory;
-        let parameters = TapMoments {
-            kernel: target.kernel(),
-            sum: memory.tap_sum.global_mut(),
-            channel_exponent: memory.channel_exponent.global_mut(),
-            grid: self.design.spectrum.grid(),
-        };
-        // SAFETY: the kernel is the caller's promise; the outputs have the lengths of `CudaSpectral::lengths`.
-        unsafe { tap_moments::launch(&self.tap_moments, &parameters, target.stream, target.bound) }
+    unsafe fn sum_taps(&mut self, target: &Target<'_>, kernel: Tensor<f32>, after: After<'_>) -> Result<(), CudaError> {
+        let (memory, parts, grid) = (&mut self.memory, &self.design.parts, self.design.grid);
+        if let Some(phase_taps) = &self.phase_taps {
+            let parameters = PhaseTaps {
+                kernel: target.kernel(),
+                taps: memory.phase_taps.global_mut(),
+                rows: u64::from(parts.shape.in_channels) * u64::from(parts.shape.out_channels / parts.groups()),
+                whole: parts.shape.kernel,
+                phases: parts.phases,
+                step: parts.step,
+                part: parts.taps,
+            };
+            // SAFETY: the kernel is the caller's promise; the output has the length of `CudaSpectral::lengths`.
+            unsafe { phase_taps::launch(phase_taps, &parameters, target.stream, target.bound)? };
+            after(phase_taps::STAGE)?;
+        }
+        let (columns, rows) = (u64::from(grid.out_channels), u64::from(grid.in_channels));
+        for group in 0..u64::from(parts.groups()) {
+            let parameters = TapMoments {
+                kernel: kernel.offset(group * rows * columns * u64::from(grid.taps())),
+                sum: GlobalMut::from_address(memory.tap_sum.address() + 8 * group * rows * columns),
+                channel_exponent: GlobalMut::from_address(memory.channel_exponent.address() + 4 * group * columns),
+                grid,
+            };
+            // SAFETY: the group's taps, which are the caller's promise or written just before; the outputs have the lengths of
+            // `CudaSpectral::lengths`.
+            unsafe { tap_moments::launch(&self.tap_moments, &parameters, target.stream, target.bound)? };
+            after(tap_moments::STAGE)?;
+        }
+        Ok(())
     }
 
     /// The spectra of the cut that begins at image `first`.
@@ -181,15 +215,16 @@ impl Spectral {
     unsafe fn finish(&mut self, target: &Target<'_>) -> Result<(), CudaError> {
         let memory = &mut self.memory;
         let moments = (memory.mean.global_mut(), memory.m2.global());
-        let shape = self.design.spectrum.shape;
+        let parts = self.design.parts;
         let statistics = (memory.batch_mean.global_mut(), memory.batch_var.global_mut());
         let parameters = SpectralFinish {
             input_sum: memory.input_sum.global(),
             tap_sum: memory.tap_sum.global(),
             energy: self.gram.as_ref().map_or(Global::null(), Gram::energy),
-            parts: self.design.parts(),
-            in_channels: self.design.spectrum.shape.in_channels,
-            finish: pool_finish::parameters(target, (shape, ConvOptions::none(&shape)), moments, statistics),
+            parts: self.design.energy_parts(),
+            phase_positions: self.design.spectrum.shape.positions(),
+            phases: parts.phases(),
+            finish: pool_finish::parameters(target, (parts.shape, parts.options), moments, statistics),
             mean: memory.mean.global_mut(),
             m2: memory.m2.global_mut(),
         };
@@ -215,6 +250,7 @@ impl Memory {
             low: words(lengths.low)?,
             input_sum: doubles(lengths.input_sum)?,
             row_exponent: integers(lengths.row_exponent)?,
+            phase_taps: floats(lengths.phase_taps)?,
             tap_sum: doubles(lengths.tap_sum)?,
             channel_exponent: integers(lengths.channel_exponent)?,
             mean: doubles(lengths.moments)?,

@@ -48,14 +48,15 @@ pub(super) fn grid_twiddles(grid: &Grid) -> Result<Vec<f32>, Error> {
     Ok(table)
 }
 
-/// cos and sin of the lags along the pair axis, as [`line_gram::coefficient`] says.
-pub(super) fn lag_coefficients(spectrum: &Spectrum) -> Result<Vec<f32>, Error> {
-    let (lags, n) = (line_gram::lags(spectrum.shape.kernel[2]), spectrum.n()[2]);
-    let length = line_gram::coefficients(spectrum, lags);
+/// cos and sin of the lags along the pair axis, as [`line_gram::coefficient`] says, for `kernel` taps that are `gap` apart.
+pub(super) fn lag_coefficients(spectrum: &Spectrum, kernel: u32, gap: u32) -> Result<Vec<f32>, Error> {
+    let (lags, n) = (line_gram::lags(kernel), spectrum.n()[2]);
+    let length = line_gram::coefficients(spectrum, kernel, lags);
     let mut table = memory::try_with_capacity("the table of coefficients", length as usize)?;
-    table.extend((0..length).map(|index| match line_gram::coefficient(spectrum, lags, index) {
+    table.extend((0..length).map(|index| match line_gram::coefficient(spectrum, kernel, lags, index) {
         Some((l, fp)) => {
-            let (cos, sin) = cos_sin((2 * u64::from(l) * u64::from(fp) % (2 * u64::from(n))) as u32, n);
+            let turns = u64::from(l) * u64::from(gap) % u64::from(n) * u64::from(fp) % u64::from(n);
+            let (cos, sin) = cos_sin((2 * turns) as u32, n);
             (if index / lags % 2 == 1 { sin } else { cos }) as f32
         }
         None => 0.0,
@@ -63,26 +64,26 @@ pub(super) fn lag_coefficients(spectrum: &Spectrum) -> Result<Vec<f32>, Error> {
     Ok(table)
 }
 
-/// The parts even and odd in g0 of what takes ±fo to M0 points.
-pub(super) fn outer_factors(spectrum: &Spectrum) -> Result<Vec<f32>, Error> {
-    let (n, kernel) = (spectrum.n()[0], spectrum.shape.kernel[0]);
+/// The parts even and odd in g0 of what takes ±fo to M0 points, for `kernel` taps that are `gap` apart.
+pub(super) fn outer_factors(spectrum: &Spectrum, kernel: u32, gap: u32) -> Result<Vec<f32>, Error> {
+    let n = spectrum.n()[0];
     // Rows past the last fo are zeros.
-    factors(grid_resample::outer_rows(n), kernel, n, |fo| if fo <= n / 2 { 1.0 } else { 0.0 })
+    factors(grid_resample::outer_rows(n), (kernel, gap), n, |fo| if fo <= n / 2 { 1.0 } else { 0.0 })
 }
 
 /// The same from fr ≤ N1/2 to M1 points, of each fr as often as it counts.
-pub(super) fn half_factors(spectrum: &Spectrum) -> Result<Vec<f32>, Error> {
-    let (n, kernel) = (spectrum.n()[1], spectrum.shape.kernel[1]);
-    factors(spectrum.half(), kernel, n, |fr| f64::from(spectrum.weight(fr)))
+pub(super) fn half_factors(spectrum: &Spectrum, kernel: u32, gap: u32) -> Result<Vec<f32>, Error> {
+    factors(spectrum.half(), (kernel, gap), spectrum.n()[1], |fr| f64::from(spectrum.weight(fr)))
 }
 
 /// Factors of [`grid_resample`] for `n` frequencies.
-fn factors(rows: u32, kernel: u32, n: u32, weight: impl Fn(u32) -> f64) -> Result<Vec<f32>, Error> {
+fn factors(rows: u32, (kernel, gap): (u32, u32), n: u32, weight: impl Fn(u32) -> f64) -> Result<Vec<f32>, Error> {
     let (length, m) = (grid_resample::factors(rows, kernel), 2 * kernel - 1);
     let mut table = memory::try_with_capacity("a table of factors", length as usize)?;
     table.extend((0..length).map(|index| match grid_resample::factor(rows, kernel, index) {
         Some((f, point, odd)) => {
-            let [here, opposite] = [point, (m - point) % m].map(|g| interpolation(kernel, (f, n), (g, m)));
+            let turns = (u64::from(f) * u64::from(gap) % u64::from(n)) as u32;
+            let [here, opposite] = [point, (m - point) % m].map(|g| interpolation(kernel, (turns, n), (g, m)));
             (weight(f) * (if odd { here - opposite } else { here + opposite }) / 2.0) as f32
         }
         None => 0.0,
@@ -91,8 +92,8 @@ fn factors(rows: u32, kernel: u32, n: u32, weight: impl Fn(u32) -> f64) -> Resul
 }
 
 /// From the lags' components to M2 points: C_0 once, twice cos times C_l and twice sin times S_l.
-pub(super) fn pair_matrix(spectrum: &Spectrum) -> Result<Vec<f32>, Error> {
-    let m = spectrum.grid().m()[2];
+pub(super) fn pair_matrix(grid: &Grid) -> Result<Vec<f32>, Error> {
+    let m = grid.m()[2];
     let length = pair_resample::matrix_len(m) as usize;
     let mut matrix: Vec<f32> = memory::try_with_capacity("a resampling matrix", length)?;
     matrix.resize(length, 0.0);
@@ -155,9 +156,9 @@ mod tests {
     #[test]
     fn coefficients_are_those_of_the_pairs_of_slots() {
         for kernel in 1..11 {
-            for input in 1..9 {
-                let s = spectrum([1, 1, input], [1, 1, kernel]);
-                let (table, n) = (lag_coefficients(&s).unwrap(), f64::from(s.n()[2]));
+            for (input, gap) in (1..9).flat_map(|input| [(input, 1), (input, 3)]) {
+                let s = spectrum([1, 1, input], [1, 1, (kernel - 1) * gap + 1]);
+                let (table, n) = (lag_coefficients(&s, kernel, gap).unwrap(), f64::from(s.n()[2]));
                 let (lags, pairs) = (line_gram::lags(kernel) as usize, s.slots() as usize / 2);
                 let mut seen = 0;
                 for pass in 0..line_gram::passes(kernel, lags as u32) as usize {
@@ -167,7 +168,7 @@ mod tests {
                             let l = pass * lags + lag + 1;
                             let frequency = s.frequency(2 * pair as u32).filter(|_| l < kernel as usize);
                             let (cos, sin) = frequency.map_or((0.0, 0.0), |fp| {
-                                let angle = 2.0 * PI * f64::from(fp) * l as f64 / n;
+                                let angle = 2.0 * PI * f64::from(fp) * f64::from(gap) * l as f64 / n;
                                 (angle.cos(), if pair < 2 { 0.0 } else { angle.sin() })
                             });
                             assert!((f64::from(table[at]) - cos).abs() < 1e-6);
@@ -190,7 +191,19 @@ mod tests {
     /// The parts' sum is the kernel at g, and their difference that at −g.
     #[test]
     fn resampling_keeps_the_lags_that_there_are() {
-        for (input, kernel) in [(5, 3), (3, 5), (1, 1), (1, 4), (6, 1), (16, 5), (9, 7), (4, 12)] {
+        let cases = [
+            (5, 3, 1),
+            (3, 5, 1),
+            (1, 1, 1),
+            (1, 4, 1),
+            (6, 1, 1),
+            (16, 5, 1),
+            (9, 7, 1),
+            (4, 12, 1),
+            (5, 3, 2),
+            (1, 4, 7),
+        ];
+        for (input, kernel, gap) in cases {
             let m = 2 * kernel - 1;
             let check = |table: &[f32], n: u32, rows: u32, weight: &dyn Fn(u32) -> f64| {
                 let mut parts = vec![[0.0; 2]; (rows * kernel) as usize];
@@ -205,17 +218,18 @@ mod tests {
                 for (at, [even, odd]) in parts.into_iter().enumerate() {
                     let (f, g) = (at as u32 / kernel, at as u32 % kernel);
                     for (found, g) in [(even + odd, g), (even - odd, (m - g) % m)] {
-                        let sum = weight(f) * dirichlet(kernel, (f, n), (g, m));
+                        let sum = weight(f) * dirichlet(kernel, (f * gap, n), (g, m));
                         assert!((found - sum).abs() < 1e-5 * f64::from(m), "{n} {m} {f} {g}: {found} {sum}");
                     }
                 }
             };
-            let s = spectrum([input, 1, 1], [kernel, 1, 1]);
+            let with_gaps = (kernel - 1) * gap + 1;
+            let s = spectrum([input, 1, 1], [with_gaps, 1, 1]);
             let n = s.n()[0];
             let there = |fo: u32| if fo <= n / 2 { 1.0 } else { 0.0 };
-            check(&outer_factors(&s).unwrap(), n, grid_resample::outer_rows(n), &there);
-            let s = spectrum([1, input, 1], [1, kernel, 1]);
-            check(&half_factors(&s).unwrap(), s.n()[1], s.half(), &|fr| f64::from(s.weight(fr)));
+            check(&outer_factors(&s, kernel, gap).unwrap(), n, grid_resample::outer_rows(n), &there);
+            let s = spectrum([1, input, 1], [1, with_gaps, 1]);
+            check(&half_factors(&s, kernel, gap).unwrap(), s.n()[1], s.half(), &|fr| f64::from(s.weight(fr)));
         }
     }
 }

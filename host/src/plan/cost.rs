@@ -91,10 +91,11 @@ pub(super) fn tensor_seconds(tensor: &CudaTensor) -> f64 {
 /// Seconds that the spectral way is expected to take: each stage as long as its memory or its arithmetic, whichever is longer.
 pub(super) fn spectral_seconds(spectral: &CudaSpectral) -> f64 {
     let costs = spectral.costs();
-    let grid = spectral.spectrum.grid();
-    let (chunks, ranges) = (spectral.gram.chunks(&spectral.spectrum).count(), spectral.gram.ranges(&grid).count());
-    let launches = (2 * chunks + 2 * spectral.gram.grid_chunks(&grid).count() + 1) * ranges + 2;
-    let launches = if spectral.energies { launches as f64 * f64::from(spectral.cuts()) } else { 0.0 };
+    let grid = &spectral.grid;
+    let (chunks, ranges) = (spectral.gram.chunks(&spectral.spectrum).count(), spectral.gram.ranges(grid).count());
+    let launches = (2 * chunks + 2 * spectral.gram.grid_chunks(grid).count() + 1) * ranges + 2;
+    let launches = launches as f64 * f64::from(spectral.cuts()) * f64::from(spectral.parts.groups());
+    let launches = if spectral.energies { launches } else { 0.0 };
     SPECTRAL_LAUNCHES
         + launches * LAUNCH
         + spectral.transform_seconds(&costs)
@@ -111,6 +112,8 @@ fn stage(cost: Cost, rate: f64) -> f64 {
 /// What the spectral way's stages cost in one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpectralCosts {
+    /// The taps of each phase, where there are several.
+    pub phase_taps: Cost,
     /// The sums of the taps.
     pub tap_moments: Cost,
     /// Σx and the scales, where the transform does not make them on its way.
@@ -140,7 +143,9 @@ impl CudaSpectral {
         let shape = &spectrum.shape;
         let rows = u64::from(spectrum.rows());
         let outputs = u64::from(shape.batch) * u64::from(shape.out_channels);
-        let taps = u64::from(shape.in_channels) * u64::from(shape.out_channels) * u64::from(shape.taps());
+        let whole = &self.parts.shape;
+        let outs = u64::from(whole.out_channels / self.parts.groups());
+        let taps = product(&[whole.in_channels.into(), outs, whole.taps().into()]);
         let stored = u64::from(spectrum.lines()) + u64::from(spectrum.strict_lines());
         let spectra = product(&[stored, rows, u64::from(spectrum.slots()), 4]);
         let elements = product(&[rows, shape.volume()]);
@@ -148,10 +153,15 @@ impl CudaSpectral {
         let input = elements.saturating_mul(element);
         let passed = product(&[volume_words(spectrum), rows, 4]);
         let none = Cost::default();
-        let parts = self.parts().saturating_mul(u64::from(shape.out_channels));
+        let phases = u64::from(self.parts.phases());
+        let parts = product(&[self.energy_parts(), shape.out_channels.into(), phases]);
         let [line_gram, joined, pair, tap_spectrum, gram_energy] =
             if self.energies { self.gram_costs() } else { [none; 5] };
         SpectralCosts {
+            phase_taps: match self.parts.is_one_phase() {
+                true => none,
+                false => Cost { bytes: taps.saturating_mul(element + 4), flops: 0 },
+            },
             tap_moments: Cost { bytes: taps.saturating_mul(element), flops: taps.saturating_mul(2) },
             volume_sums: match self.transform {
                 Transform::Fft(_) | Transform::Volume(_) => none,
@@ -178,7 +188,7 @@ impl CudaSpectral {
             gram_energy,
             finish: Cost {
                 bytes: parts.saturating_mul(8).saturating_add(outputs.saturating_mul(28)),
-                flops: parts.saturating_add(product(&[outputs, u64::from(shape.in_channels), 2])),
+                flops: parts.saturating_add(product(&[outputs, self.grid.in_channels.into(), phases, 2])),
             },
         }
     }
@@ -211,9 +221,11 @@ impl CudaSpectral {
 
     /// Of the Gram matrices of the lines, their way to the grid, the taps on the grid, and the energies.
     fn gram_costs(&self) -> [Cost; 5] {
-        let (spectrum, grid, cuts) = (&self.spectrum, self.spectrum.grid(), u64::from(self.cuts()));
+        let (spectrum, grid) = (&self.spectrum, &self.grid);
+        let (groups, cuts) = (u64::from(self.parts.groups()), u64::from(self.cuts()));
         let m = grid.m().map(u64::from);
-        let pairs = u64::from(grid.blocks()) * u64::from(BLOCK_WORDS) / 2;
+        // Of all groups.
+        let pairs = product(&[groups, grid.blocks().into(), u64::from(BLOCK_WORDS) / 2]);
         let (lines, on_grid) = (u64::from(spectrum.lines()), u64::from(grid.grid_lines()));
         let stored = lines + u64::from(spectrum.strict_lines());
         // Words of the components of all lines, and on the grid.
@@ -223,7 +235,7 @@ impl CudaSpectral {
         let (folded, chunks) = (u64::from(spectrum.n()[0] / 2 + 1), self.gram.chunks(spectrum).count() as u64);
         let steps = u64::from(spectrum.shape.batch.div_ceil(IMAGES));
         let read = product(&[stored, u64::from(spectrum.rows()), u64::from(spectrum.slots()), 4]);
-        let channels = u64::from(grid.in_channels) * u64::from(grid.out_channels);
+        let channels = product(&[groups, grid.in_channels.into(), grid.out_channels.into()]);
         let element = self.dtype.bytes() as u64;
         let spectrum_bytes = product(&[on_grid, m[2], channels, 8]);
         [
@@ -239,7 +251,7 @@ impl CudaSpectral {
             },
             Cost { bytes: product(&[joined, 8]), flops: product(&[joined, m[2], 2]) },
             Cost {
-                bytes: spectrum_bytes.saturating_add(product(&[channels, spectrum.shape.taps().into(), element])),
+                bytes: spectrum_bytes.saturating_add(product(&[channels, grid.taps().into(), element])),
                 flops: product(&[on_grid, m[2], channels, 2 * (m[0] + m[1] + m[2])]),
             },
             Cost {

@@ -1,13 +1,13 @@
 //! How the Gram matrices of the spectral way are cut: into ranges of channel pairs, and those into chunks of lines.
 //!
 //! ```text
-//! for each range of blocks of channel pairs:
+//! for each group, for each range of blocks of its channel pairs:
 //!     for each chunk of lines:        line_gram  ▶ sums      grid_resample  ▶ joined
 //!     pair_resample  ▶ sums: Ĝ
 //!     for each chunk of grid lines:   tap_spectrum  ▶ W       gram_energy
 //! ```
 //!
-//! What is joined on the grid takes the place of the first chunk's spectra, where those are larger.
+//! What is joined on the grid takes the place of the first chunk's spectra, where those are larger and of one group alone.
 
 use kernel_gpu::gram_energy::GramEnergy;
 use kernel_gpu::gram_grid::{BLOCK_WORDS, Grid};
@@ -27,7 +27,7 @@ const ENERGY_BYTES: u64 = 64 << 20;
 const TAPS_BYTES: u64 = 192 << 20;
 
 /// The cuts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GramCuts {
     /// Lines of the spectra at a time.
     pub lines: u32,
@@ -39,47 +39,54 @@ pub struct GramCuts {
     pub shares: u32,
     /// Whether what is joined on the grid takes the place of spectra that have been summed, and needs no memory of its own.
     pub in_place: bool,
+    /// Whether the taps' spectrum is held whole, and made once: of several groups it is made before each one's energies.
+    pub holds_taps: bool,
 }
 
 impl GramCuts {
-    /// For cuts of the batch with these extents, the last of which has `rest` images if that is not 0.
-    pub(super) fn design(spectrum: &Spectrum, rest: u32, facts: &DeviceFacts) -> GramCuts {
-        let (grid, whole) = (spectrum.grid(), spectrum.grid().blocks());
+    /// For cuts of the batch with these extents, the last of which has `rest` images if that is not 0, and groups with that grid.
+    pub(super) fn design(
+        spectrum: &Spectrum,
+        rest: u32,
+        (grid, groups): (&Grid, u32),
+        facts: &DeviceFacts,
+    ) -> GramCuts {
+        let whole = grid.blocks();
         let on_grid = u64::from(grid.grid_lines());
         let wanted = u64::from(spectrum.lines()).min(LINES_PER_GRID_LINE * on_grid).max(on_grid);
         let mut blocks = whole;
-        while blocks > 1 && line_words(&grid, blocks).saturating_mul(4 * wanted) > SUMS_BYTES {
+        while blocks > 1 && line_words(grid, blocks).saturating_mul(4 * wanted) > SUMS_BYTES {
             blocks = blocks.div_ceil(2);
         }
         let ranges = whole.div_ceil(blocks);
         let blocks = whole.div_ceil(ranges);
-        let line_bytes = 4 * line_words(&grid, blocks);
+        let line_bytes = 4 * line_words(grid, blocks);
         let fitting = (SUMS_BYTES / line_bytes.max(1)).clamp(1, u64::from(spectrum.lines())) as u32;
         // Chunks of one size: what is left over would keep few multiprocessors busy. Of whole fr, if one fits.
         let column = spectrum.n()[0];
         let piece = if fitting >= column { column } else { 1 };
         let (pieces, fitting) = (spectrum.lines() / piece, fitting / piece);
         let lines = piece * pieces.div_ceil(pieces.div_ceil(fitting));
-        let grid_line_bytes = 4 * point_words(&grid).saturating_mul(u64::from(grid.m()[2]));
+        let grid_line_bytes = 4 * point_words(grid).saturating_mul(u64::from(grid.m()[2]));
         let grid_lines = (TAPS_BYTES / grid_line_bytes.max(1)).clamp(1, u64::from(grid.grid_lines())) as u32;
         let grid_lines = grid.grid_lines().div_ceil(grid.grid_lines().div_ceil(grid_lines));
         // Every launch has its own parts.
         let launches = u64::from(ranges) * u64::from(grid.grid_lines().div_ceil(grid_lines));
         let parts = ENERGY_BYTES / 8 / u64::from(grid.out_channels.max(1)) / launches;
-        let shares = GramEnergy::shares_for(&grid, grid_lines, blocks, facts.multiprocessors);
+        let shares = GramEnergy::shares_for(grid, grid_lines, blocks, facts.multiprocessors);
         let shares = u64::from(shares).min(parts).max(1) as u32;
-        let mut cuts = GramCuts { lines, blocks, grid_lines, shares, in_place: false };
+        let mut cuts = GramCuts { lines, blocks, grid_lines, shares, in_place: false, holds_taps: false };
+        cuts.holds_taps = groups == 1 && grid_lines >= grid.grid_lines();
         let mut last = *spectrum;
         last.shape.batch = if rest > 0 { rest } else { spectrum.shape.batch };
-        cuts.in_place = ranges == 1 && cuts.fits_in_place(&last);
+        cuts.in_place = ranges == 1 && groups == 1 && cuts.fits_in_place(&last, grid);
         cuts
     }
 
     /// Whether what is joined on the grid fits where the first chunk's spectra were: of the smallest cut of the batch, since the
     /// spectra grow with the images and the sums do not.
-    fn fits_in_place(&self, spectrum: &Spectrum) -> bool {
-        let grid = spectrum.grid();
-        let joined = line_words(&grid, self.blocks).saturating_mul(u64::from(grid.grid_lines()));
+    fn fits_in_place(&self, spectrum: &Spectrum, grid: &Grid) -> bool {
+        let joined = line_words(grid, self.blocks).saturating_mul(u64::from(grid.grid_lines()));
         joined <= u64::from(self.lines).saturating_mul(spectrum.line_words())
     }
 
@@ -98,12 +105,7 @@ impl GramCuts {
         pieces(grid.grid_lines(), self.grid_lines)
     }
 
-    /// Whether the taps' spectrum is held whole, and made once.
-    pub fn holds_taps(&self, grid: &Grid) -> bool {
-        self.grid_lines >= grid.grid_lines()
-    }
-
-    /// Parts of the energies of one cut of the batch.
+    /// Parts of the energies of one cut of the batch and one group.
     pub(super) fn parts(&self, grid: &Grid) -> u64 {
         let launches =
             u64::from(grid.blocks().div_ceil(self.blocks)) * u64::from(grid.grid_lines().div_ceil(self.grid_lines));
@@ -128,14 +130,14 @@ pub(super) struct Lengths {
 }
 
 impl Lengths {
-    pub(super) fn of(spectrum: &Spectrum, cuts: &GramCuts) -> Lengths {
-        let (grid, m) = (spectrum.grid(), spectrum.grid().m());
-        let line = line_words(&grid, cuts.blocks);
+    pub(super) fn of(grid: &Grid, cuts: &GramCuts) -> Lengths {
+        let m = grid.m();
+        let line = line_words(grid, cuts.blocks);
         let on_grid = line.saturating_mul(u64::from(grid.grid_lines()));
         Lengths {
             sums: line.saturating_mul(u64::from(cuts.lines)).max(on_grid),
             joined: if cuts.in_place { 0 } else { on_grid },
-            taps: point_words(&grid).saturating_mul(u64::from(m[2])).saturating_mul(u64::from(cuts.grid_lines)),
+            taps: point_words(grid).saturating_mul(u64::from(m[2])).saturating_mul(u64::from(cuts.grid_lines)),
         }
     }
 }

@@ -14,13 +14,12 @@
 
 use std::fmt;
 
-use kernel_gpu::conv_shape::ConvShape;
+use kernel_gpu::gram_grid::Grid;
 use kernel_gpu::line_gram_stage::IMAGES;
 use kernel_gpu::spectrum::Spectrum;
 
-use super::cuda_direct::conv_shape;
 use super::gram::GramCuts;
-use super::roles::with_roles;
+use super::parts::Parts;
 use super::transform::Transform;
 use super::{DeviceFacts, PlanOptions, Precision};
 use crate::Error;
@@ -43,8 +42,14 @@ const MAX_TWIDDLES: u64 = 1 << 24;
 /// How a GPU computes the energies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CudaSpectral {
-    /// The extents by the roles of their axes, with the whole batch.
+    /// The problem's options, taken apart.
+    pub parts: Parts,
+    /// The extents by the roles of their axes, with the whole batch and the input channels of all groups.
     pub spectrum: Spectrum,
+    /// What the grid follows from, in each group.
+    pub grid: Grid,
+    /// Lags between taps, by the roles of the axes.
+    pub lag: [u32; 3],
     /// What x and w are stored in: f32, f16 or bf16.
     pub dtype: DType,
     /// How x is transformed.
@@ -93,7 +98,8 @@ impl Ineligible {
     pub(super) fn in_short(&self) -> &'static str {
         match self {
             Self::Elements(_) => "direct: spectral computes in f32 alone",
-            Self::Option { .. } => "direct: spectral knows no options of the convolution",
+            Self::Option { option: "padding", .. } => "direct: spectral takes no padding",
+            Self::Option { .. } => "direct: spectral takes no such stride or dilation",
             Self::Axis(_) | Self::Count(_) => "direct: spectral cannot count this many",
             Self::Workspace { .. } => "direct: spectral takes more workspace than is allowed",
         }
@@ -125,13 +131,24 @@ impl CudaSpectral {
         dtype: DType,
         options: PlanOptions,
     ) -> Result<CudaSpectral, Error> {
-        if let Some(why) = Ineligible::first_option(problem) {
-            return Err(Error::Ineligible(why));
-        }
-        let shape = with_roles(conv_shape(problem)?);
-        let all_strict = options.precision == Precision::Strict || !rounding_averages(&shape);
-        let spectrum = Spectrum { shape, all_strict: u32::from(all_strict) };
-        eligible(&spectrum, facts, dtype, options, problem.uses_batch_statistics()).map_err(Error::Ineligible)
+        let energies = problem.uses_batch_statistics();
+        let parts = Parts::of(problem, energies)?;
+        let (shape, grid, lag) = parts.by_roles().map_err(Error::Ineligible)?;
+        let mut spectrum = Spectrum { shape, all_strict: 0 };
+        let all_strict = options.precision == Precision::Strict || !rounding_averages(&spectrum, &grid);
+        spectrum.all_strict = u32::from(all_strict);
+        let design = CudaSpectral {
+            parts,
+            spectrum,
+            grid,
+            lag,
+            dtype,
+            transform: Transform::Sums,
+            images: shape.batch,
+            gram: GramCuts::default(),
+            energies,
+        };
+        design.eligible(facts, options).map_err(Error::Ineligible)
     }
 
     /// The extents with the batch of the cut that begins at image `first`.
@@ -146,78 +163,71 @@ impl CudaSpectral {
         self.spectrum.shape.batch.div_ceil(self.images)
     }
 
-    /// Parts of the energies that all launches write.
-    pub fn parts(&self) -> u64 {
-        if self.energies { u64::from(self.cuts()).saturating_mul(self.gram.parts(&self.spectrum.grid())) } else { 0 }
+    /// Parts of the energies that all launches of a group write.
+    pub fn energy_parts(&self) -> u64 {
+        if self.energies { u64::from(self.cuts()).saturating_mul(self.gram.parts(&self.grid)) } else { 0 }
+    }
+
+    /// Eligibility apart from preference: the design with its work cut, or why there is none.
+    fn eligible(mut self, facts: &DeviceFacts, options: PlanOptions) -> Result<CudaSpectral, Ineligible> {
+        if self.dtype == DType::F64 {
+            return Err(Ineligible::Elements(self.dtype));
+        }
+        let (spectrum, grid) = (self.spectrum, self.grid);
+        let shape = &spectrum.shape;
+        for axis in 0..3 {
+            let extent = u64::from(shape.input[axis]) + u64::from(shape.kernel[axis]) - 1;
+            if 2 * extent >= MAX_TWIDDLES {
+                return Err(Ineligible::Axis(extent));
+            }
+        }
+        let n = spectrum.n();
+        let rows = u64::from(shape.in_channels).saturating_mul(u64::from(shape.batch));
+        let lines = u64::from(n[0]) * u64::from(n[1] / 2 + 1);
+        // A line's components times channel pairs, too, are counted in 32 bits.
+        let sums = u64::from(grid.m()[2]).saturating_mul(grid.blocks().into());
+        // So are the tables: of the lags, a pass of at least two at a time; of the lines' resampling, 16 numbers for four taps, of pairs ±fo
+        // in whole groups; and along the lines, 12 for at least three points.
+        let table =
+            |rows: u32, taps: u32| (u64::from(rows) + 4).saturating_mul(u64::from(taps.div_ceil(4))).saturating_mul(16);
+        let points = |m: u32| u64::from(m).saturating_mul(u64::from(m.div_ceil(3))).saturating_mul(12);
+        let (m, slots) = (grid.m(), u64::from(n[2]) + 12);
+        let lags = slots.saturating_mul(u64::from(grid.kernel[2]) + 4);
+        let [k0, k1, _] = grid.kernel;
+        let tables = lags.max(table(n[0] / 2 + 1, k0)).max(table(n[1] / 2 + 1, k1)).max(points(m[2]));
+        for count in [rows, lines, shape.volume(), grid.points(), sums, tables] {
+            if count >= 1 << 31 {
+                return Err(Ineligible::Count(count));
+            }
+        }
+        let allowed = options.workspace_budget.unwrap_or(WORKSPACE_BUDGET).min(MAX_WORKSPACE);
+        let budget = allowed.min(facts.available_memory.unwrap_or(u64::MAX));
+        let mut needed = u64::MAX;
+        for images in cuts(shape.batch) {
+            let mut cut = spectrum;
+            cut.shape.batch = images;
+            self.images = images;
+            if self.energies {
+                self.transform = Transform::design(&cut, facts);
+            }
+            self.gram = GramCuts::design(&cut, shape.batch % images, (&grid, self.parts.groups()), facts);
+            needed = self.workspace_bytes();
+            if needed <= budget {
+                return Ok(self);
+            }
+        }
+        Err(Ineligible::Workspace { needed, budget })
     }
 }
 
 /// Whether there are enough different coefficients to average over. Along an axis of one element all are the same, but for
 /// phases, and so are their errors.
-fn rounding_averages(shape: &ConvShape) -> bool {
-    let axes = (0..3).filter(|&axis| shape.input[axis] > 1);
-    let rows = u64::from(shape.in_channels).saturating_mul(u64::from(shape.batch));
-    axes.fold(rows, |count, axis| count.saturating_mul(u64::from(shape.output()[axis]))) >= AVERAGED
-}
-
-/// Eligibility apart from preference: the design, or why there is none.
-fn eligible(
-    spectrum: &Spectrum,
-    facts: &DeviceFacts,
-    dtype: DType,
-    options: PlanOptions,
-    energies: bool,
-) -> Result<CudaSpectral, Ineligible> {
-    if dtype == DType::F64 {
-        return Err(Ineligible::Elements(dtype));
-    }
-    let shape = &spectrum.shape;
-    for axis in 0..3 {
-        let extent = u64::from(shape.input[axis]) + u64::from(shape.kernel[axis]) - 1;
-        if 2 * extent >= MAX_TWIDDLES {
-            return Err(Ineligible::Axis(extent));
-        }
-    }
-    let n = spectrum.n();
-    let rows = u64::from(shape.in_channels).saturating_mul(u64::from(shape.batch));
-    let lines = u64::from(n[0]) * u64::from(n[1] / 2 + 1);
-    let grid = spectrum.grid();
-    // A line's components times channel pairs, too, are counted in 32 bits.
-    let sums = u64::from(grid.m()[2]).saturating_mul(grid.blocks().into());
-    // So are the tables: of the lags, a pass of at least two at a time; of the lines' resampling, 16 numbers for four taps, of pairs ±fo
-    // in whole groups; and along the lines, 12 for at least three points.
-    let table =
-        |rows: u32, taps: u32| (u64::from(rows) + 4).saturating_mul(u64::from(taps.div_ceil(4))).saturating_mul(16);
-    let points = |m: u32| u64::from(m).saturating_mul(u64::from(m.div_ceil(3))).saturating_mul(12);
-    let (m, slots) = (grid.m(), u64::from(n[2]) + 12);
-    let lags = slots.saturating_mul(u64::from(shape.kernel[2]) + 4);
-    let [k0, k1, _] = shape.kernel;
-    let tables = lags.max(table(n[0] / 2 + 1, k0)).max(table(n[1] / 2 + 1, k1)).max(points(m[2]));
-    for count in [rows, lines, shape.volume(), grid.points(), sums, tables] {
-        if count >= 1 << 31 {
-            return Err(Ineligible::Count(count));
-        }
-    }
-    let allowed = options.workspace_budget.unwrap_or(WORKSPACE_BUDGET).min(MAX_WORKSPACE);
-    let budget = allowed.min(facts.available_memory.unwrap_or(u64::MAX));
-    let mut needed = u64::MAX;
-    for images in cuts(shape.batch) {
-        let mut cut = *spectrum;
-        cut.shape.batch = images;
-        let design = CudaSpectral {
-            spectrum: *spectrum,
-            dtype,
-            transform: if energies { Transform::design(&cut, facts) } else { Transform::Sums },
-            images,
-            gram: GramCuts::design(&cut, shape.batch % images, facts),
-            energies,
-        };
-        needed = design.workspace_bytes();
-        if needed <= budget {
-            return Ok(design);
-        }
-    }
-    Err(Ineligible::Workspace { needed, budget })
+fn rounding_averages(spectrum: &Spectrum, grid: &Grid) -> bool {
+    let axes = (0..3).filter(|&axis| spectrum.shape.input[axis] > 1);
+    let rows = u64::from(grid.in_channels).saturating_mul(u64::from(spectrum.shape.batch));
+    let (input, kernel) = (spectrum.shape.input, spectrum.shape.kernel);
+    let extent = |axis: usize| u64::from(input[axis]) + u64::from(kernel[axis]) - 1;
+    axes.fold(rows, |count, axis| count.saturating_mul(extent(axis))) >= AVERAGED
 }
 
 /// Images of a cut to try, the whole batch first, one last: in 1, 2, 3, 4, 6, 8, 12, … cuts, rounded up to whole groups.

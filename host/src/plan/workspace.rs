@@ -29,9 +29,11 @@ pub struct SpectralLengths {
     pub input_exponent: u64,
     /// i32: m, and whether all rows of a channel have its scale.
     pub scale_exponent: u64,
-    /// f64: Σ w of each (ci, c).
+    /// f32: the taps of each phase; none, if there is one.
+    pub phase_taps: u64,
+    /// f64: Σ w of each (ci, c of the group, phase).
     pub tap_sum: u64,
-    /// i32: g of each c.
+    /// i32: g of each (c, phase).
     pub channel_exponent: u64,
     /// f32: the sums of a chunk of lines, then the Gram matrices on the grid.
     pub sums: u64,
@@ -39,7 +41,7 @@ pub struct SpectralLengths {
     pub joined: u64,
     /// f32: the taps' spectrum.
     pub taps: u64,
-    /// f64: the energies, (part, c).
+    /// f64: the energies, (group, part, c of the group, phase).
     pub energy: u64,
     /// f64: the mean of each (b, c), and M2.
     pub moments: u64,
@@ -65,6 +67,7 @@ impl SpectralLengths {
             self.input_exponent,
             self.scale_exponent,
             self.channel_exponent,
+            self.phase_taps,
             self.sums,
             self.joined,
             self.taps,
@@ -84,9 +87,12 @@ impl CudaSpectral {
         let (whole, cut) = (&self.spectrum, self.cut(0));
         let shape = &whole.shape;
         let (batch, ins, outs) = (u64::from(shape.batch), u64::from(shape.in_channels), u64::from(shape.out_channels));
+        // (c, phase) of a group.
+        let columns = u64::from(self.grid.out_channels);
         let spectra =
             |lines: u32| u64::from(lines).saturating_mul(u64::from(cut.rows())).saturating_mul(u64::from(cut.slots()));
-        let (grid, n, half) = (whole.grid(), whole.n(), whole.half());
+        let (grid, n, half) = (&self.grid, whole.n(), whole.half());
+        let groups = u64::from(self.parts.groups());
         let without_energies = SpectralLengths {
             twiddles: [0; 2],
             coefficients: 0,
@@ -98,8 +104,12 @@ impl CudaSpectral {
             row_exponent: u64::from(cut.rows()),
             input_exponent: 0,
             scale_exponent: 0,
-            tap_sum: ins.saturating_mul(outs),
-            channel_exponent: outs,
+            phase_taps: match self.parts.is_one_phase() {
+                true => 0,
+                false => ins.saturating_mul(columns).saturating_mul(u64::from(grid.taps())),
+            },
+            tap_sum: ins.saturating_mul(columns),
+            channel_exponent: groups.saturating_mul(columns),
             sums: 0,
             joined: 0,
             taps: 0,
@@ -110,10 +120,10 @@ impl CudaSpectral {
         if !self.energies {
             return without_energies;
         }
-        let gram = Lengths::of(&cut, &self.gram);
+        let gram = Lengths::of(grid, &self.gram);
         SpectralLengths {
             twiddles: [n.iter().map(|&n| 4 * u64::from(n)).sum(), 2 * u64::from(grid.twiddles())],
-            coefficients: u64::from(coefficients(whole, lags(grid.kernel[2]))),
+            coefficients: u64::from(coefficients(whole, grid.kernel[2], lags(grid.kernel[2]))),
             matrices: [
                 u64::from(grid_resample::factors(grid_resample::outer_rows(n[0]), grid.kernel[0])),
                 u64::from(grid_resample::factors(half, grid.kernel[1])),
@@ -127,7 +137,7 @@ impl CudaSpectral {
             sums: gram.sums,
             joined: gram.joined,
             taps: gram.taps,
-            energy: self.parts().saturating_mul(outs),
+            energy: self.energy_parts().saturating_mul(groups).saturating_mul(columns),
             ..without_energies
         }
     }

@@ -22,8 +22,8 @@ use kernel_gpu::element::{ElementType, Value};
 use kernel_gpu::entries::ENTRIES;
 use kernel_gpu::{
     batch_norm_reduce, box_sums, channels_last, conv_means, dft_axis, dft_store, gram_energy, grid_resample,
-    implicit_gemm, input_scales, line_gram, pair_resample, pool_finish, segment_sums, spectral_finish, split_taps,
-    tap_moments, tap_spectrum, volume_fft, volume_sums, volume_transform,
+    implicit_gemm, input_scales, line_gram, pair_resample, phase_taps, pool_finish, segment_sums, spectral_finish,
+    split_taps, tap_moments, tap_spectrum, volume_fft, volume_sums, volume_transform,
 };
 use proptest::prelude::*;
 
@@ -40,7 +40,7 @@ fn every_entry_is_tested_here() {
     tested.extend([volume_sums::SPEC, dft_axis::SPEC, dft_store::SPEC]);
     tested.extend(volume_transform::FORMS.map(|form| form.spec));
     tested.extend([spectral_finish::SPEC, volume_fft::SPEC]);
-    tested.extend([tap_moments::SPEC, tap_spectrum::SPEC, gram_energy::SPEC]);
+    tested.extend([phase_taps::SPEC, tap_moments::SPEC, tap_spectrum::SPEC, gram_energy::SPEC]);
     tested.extend([input_scales::SPEC, line_gram::SPEC_2, line_gram::SPEC_4, grid_resample::SPEC, pair_resample::SPEC]);
     let names = |specs: &[KernelSpec]| {
         let mut names: Vec<_> = specs.iter().map(|spec| spec.name).collect();

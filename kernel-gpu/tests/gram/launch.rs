@@ -23,7 +23,7 @@ pub fn same<R>(run: impl Fn(Schedule) -> R, bits: impl Fn(&R) -> Vec<u64>) -> R 
 }
 
 /// Launches the entry of that name; it must run clean.
-fn launch<P>(name: &str, blocks: u64, shared_bytes: u32, schedule: Schedule, memory: &Memory, parameters: &P) {
+pub fn launch<P>(name: &str, blocks: u64, shared_bytes: u32, schedule: Schedule, memory: &Memory, parameters: &P) {
     let entry = entries::find(name).unwrap_or_else(|| panic!("no entry {name}"));
     assert_eq!(entry.parameter_bytes, size_of::<P>());
     // SAFETY: the parameters are of the entry's type: their sizes agree, and each caller below names the right one. What

@@ -3,6 +3,7 @@
 
 mod energy;
 mod launch;
+mod phases;
 mod reference;
 mod taps;
 #[path = "../tensors/mod.rs"]

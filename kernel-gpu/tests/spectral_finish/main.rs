@@ -11,10 +11,15 @@ use kernel_gpu::spectral_finish::{SPEC, SpectralFinish};
 
 struct Case {
     batch: usize,
+    /// Of a group, as are the output channels.
     in_channels: usize,
     channels: usize,
     parts: usize,
     blocks: u32,
+    groups: usize,
+    phases: usize,
+    /// N.
+    phase_positions: u64,
 }
 
 const POSITIONS: u64 = 77;
@@ -27,17 +32,20 @@ impl Case {
         draw(count, seed).collect()
     }
     fn input_sum(&self) -> Vec<f64> {
-        self.draw(self.batch * self.in_channels, 1)
+        self.draw(self.batch * self.groups * self.in_channels, 1)
     }
     fn tap_sum(&self) -> Vec<f64> {
-        self.draw(self.channels * self.in_channels, 2)
+        self.draw(self.groups * self.in_channels * self.channels * self.phases, 2)
     }
     fn energy(&self) -> Vec<f64> {
-        self.draw(self.channels * self.parts, 3).into_iter().map(f64::abs).collect()
+        self.draw(self.groups * self.parts * self.channels * self.phases, 3).into_iter().map(f64::abs).collect()
+    }
+    fn all_channels(&self) -> usize {
+        self.groups * self.channels
     }
     /// γ, β, conv_bias, running mean, running variance less 1.
     fn channel(&self, seed: u64) -> Vec<f32> {
-        self.draw(self.channels, 4 + seed).into_iter().map(|value| value as f32).collect()
+        self.draw(self.all_channels(), 4 + seed).into_iter().map(|value| value as f32).collect()
     }
 }
 
@@ -59,25 +67,32 @@ impl Finished {
 }
 
 fn run(case: &Case, schedule: Schedule) -> Finished {
-    let (rows, nan) = (case.batch * case.channels, f64::NAN);
+    let (channels, nan) = (case.all_channels(), f64::NAN);
+    let rows = case.batch * channels;
     let mut memory = Memory::new();
     let input_sum = memory.buffer("input_sum", &case.input_sum());
     let tap_sum = memory.buffer("tap_sum", &case.tap_sum());
     let energy = memory.buffer("energy", &case.energy());
     let [gamma, beta, bias, running_mean] = [0, 1, 2, 3].map(|seed| memory.buffer("a channel's", &case.channel(seed)));
-    let running_var = memory.buffer("running_var", &vec![1f32; case.channels]);
+    let running_var = memory.buffer("running_var", &vec![1f32; channels]);
     let (mean, m2) = (memory.buffer("mean", &vec![nan; rows]), memory.buffer("m2", &vec![nan; rows]));
     let output = memory.buffer("output", &vec![f32::NAN; rows]);
-    let batch_mean = memory.buffer("batch_mean", &vec![nan; case.channels]);
-    let batch_var = memory.buffer("batch_var", &vec![nan; case.channels]);
-    let (batch, in_channels, out_channels) = (case.batch as u32, case.in_channels as u32, case.channels as u32);
+    let batch_mean = memory.buffer("batch_mean", &vec![nan; channels]);
+    let batch_var = memory.buffer("batch_var", &vec![nan; channels]);
+    let (batch, groups) = (case.batch as u32, case.groups as u32);
+    let (in_channels, out_channels) = (groups * case.in_channels as u32, channels as u32);
     let shape = ConvShape { batch, in_channels, out_channels, input: [1; 3], kernel: [1; 3] };
     let nothing = Tensor::new(0, ElementType::F32);
     let finish = PoolFinish::<f32> {
         mean: mean.global_mut(),
         m2: Global::null(),
         // Read only where a mean is not finite.
-        operands: Operands { input: nothing, kernel: nothing, shape, options: ConvOptions::none(&shape) },
+        operands: Operands {
+            input: nothing,
+            kernel: nothing,
+            shape,
+            options: ConvOptions { groups, ..ConvOptions::none(&shape) },
+        },
         conv_bias: bias.global().into(),
         bn_weight: gamma.global(),
         bn_bias: beta.global(),
@@ -91,7 +106,7 @@ fn run(case: &Case, schedule: Schedule) -> Finished {
         eps: EPS,
         factor: FACTOR,
         batch: case.batch as u32,
-        channels: case.channels as u32,
+        channels: channels as u32,
         normalize_by_running: 0,
         update_running: 1,
     };
@@ -100,12 +115,13 @@ fn run(case: &Case, schedule: Schedule) -> Finished {
         tap_sum: tap_sum.global(),
         energy: energy.global(),
         parts: case.parts as u64,
-        in_channels: case.in_channels as u32,
+        phase_positions: case.phase_positions,
+        phases: case.phases as u32,
         finish,
         mean: mean.global_mut(),
         m2: m2.global_mut(),
     };
-    launch(SPEC.name, case.blocks.min(case.channels as u32), schedule, &memory, &parameters);
+    launch(SPEC.name, case.blocks.min(channels as u32), schedule, &memory, &parameters);
     Finished {
         mean: memory.read(&mean),
         m2: memory.read(&m2),
@@ -121,15 +137,29 @@ fn check(case: &Case) {
     let (x, w, energy) = (case.input_sum(), case.tap_sum(), case.energy());
     let (gamma, beta, bias) = (case.channel(0), case.channel(1), case.channel(2));
     let count = (case.batch as u64 * POSITIONS) as f64;
-    for c in 0..case.channels {
+    for c in 0..case.all_channels() {
+        let (group, column) = (c / case.channels, c % case.channels);
+        let columns = case.channels * case.phases;
         let at = |what: &'static str| move || format!("{what} of channel {c}");
-        let mean = |b: usize| {
-            let products = (0..case.in_channels).map(|ci| x[b * case.in_channels + ci] * w[ci * case.channels + c]);
-            SCALE / POSITIONS as f64 * products.sum::<f64>()
+        // Of a phase, summed over its positions.
+        let sum = |b: usize, phase: usize| {
+            let channels = (0..case.in_channels).map(|i| group * case.in_channels + i);
+            let all = case.groups * case.in_channels;
+            channels.map(|ci| x[b * all + ci] * w[ci * columns + column * case.phases + phase]).sum::<f64>()
         };
-        let size = case.in_channels as f64;
-        let energy: f64 = (0..case.parts).map(|part| energy[part * case.channels + c]).sum();
-        let m2 = SCALE * SCALE * energy / POSITIONS as f64;
+        let mean = |b: usize| SCALE / POSITIONS as f64 * (0..case.phases).map(|phase| sum(b, phase)).sum::<f64>();
+        let size = (case.in_channels * case.phases) as f64;
+        let energy: f64 = (0..case.parts)
+            .flat_map(|part| (0..case.phases).map(move |phase| (part, phase)))
+            .map(|(part, phase)| energy[(group * case.parts + part) * columns + column * case.phases + phase])
+            .sum();
+        let n = case.phase_positions as f64;
+        // Σ of the squares of what each phase's mean differs by, and of the positions that are no phase's.
+        let between_phases = |b: usize| {
+            let of_phases: f64 = (0..case.phases).map(|phase| n * (SCALE * sum(b, phase) / n - mean(b)).powi(2)).sum();
+            of_phases + (POSITIONS as f64 - case.phases as f64 * n) * mean(b).powi(2)
+        };
+        let m2 = SCALE * SCALE * energy / n + (0..case.batch).map(between_phases).sum::<f64>();
         let batch_mean = (0..case.batch).map(mean).sum::<f64>() / case.batch as f64;
         let between: f64 = (0..case.batch).map(|b| (mean(b) - batch_mean).powi(2)).sum();
         let variance = m2 / count + between / case.batch as f64;
@@ -139,9 +169,10 @@ fn check(case: &Case) {
         let running = 0.75 + FACTOR * variance * count / (count - 1.0);
         close(at("running_var"), f64::from(found.running_var[c]), running, 1e-7 * running + rounding);
         for b in 0..case.batch {
-            let row = b * case.channels + c;
+            let row = b * case.all_channels() + c;
             close(at("mean"), found.mean[row], mean(b), rounding);
-            close(at("m2"), found.m2[row], if b == 0 { m2 } else { 0.0 }, 1e-13 * m2);
+            let own = between_phases(b) + if b == 0 { SCALE * SCALE * energy / n } else { 0.0 };
+            close(at("m2"), found.m2[row], own, 1e-13 * m2.abs() + rounding);
             let root = (variance + EPS).sqrt();
             let output = f64::from(gamma[c]) * (mean(b) - batch_mean) / root + f64::from(beta[c]);
             close(at("output"), f64::from(found.output[row]), output, 1e-7 * output.abs() + 100.0 * rounding);
@@ -153,7 +184,19 @@ fn check(case: &Case) {
 fn spectral_finish() {
     for (batch, in_channels) in [(1, 1), (2, 3), (15, 8), (16, 17), (17, 9), (40, 7)] {
         for (channels, parts, blocks) in [(1, 1, 9), (3, 127, 2), (5, 300, 9)] {
-            check(&Case { batch, in_channels, channels, parts, blocks });
+            let whole =
+                Case { batch, in_channels, channels, parts, blocks, groups: 1, phases: 1, phase_positions: POSITIONS };
+            check(&whole);
+        }
+    }
+}
+
+/// Phases with fewer positions than there are, all together, and with more; groups; and both.
+#[test]
+fn phases_and_groups() {
+    for (groups, phases, phase_positions) in [(1, 1, 40), (3, 1, POSITIONS), (1, 4, 19), (1, 3, 26), (2, 6, 11)] {
+        for (batch, in_channels, channels, parts, blocks) in [(1, 1, 1, 3, 9), (3, 9, 2, 700, 3), (33, 2, 3, 40, 9)] {
+            check(&Case { batch, in_channels, channels, parts, blocks, groups, phases, phase_positions });
         }
     }
 }

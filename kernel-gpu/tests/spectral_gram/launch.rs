@@ -26,8 +26,8 @@ pub fn run(case: &Case, data: &Data, first: u32, schedule: Schedule) -> (Vec<f32
     let channels = memory.buffer("E", &vec![i32::MIN; grid.in_channels as usize]);
     let scale = memory.buffer("m", &[i32::MIN; 2]);
     let lags = lags(grid.kernel[2]);
-    let table: Vec<f32> = (0..coefficients(s, lags))
-        .map(|index| match coefficient(s, lags, index) {
+    let table: Vec<f32> = (0..coefficients(s, grid.kernel[2], lags))
+        .map(|index| match coefficient(s, grid.kernel[2], lags, index) {
             Some((l, fp)) => {
                 let angle = TAU * f64::from(l * fp % n[2]) / f64::from(n[2]);
                 if index / lags % 2 == 1 { angle.sin() as f32 } else { angle.cos() as f32 }
@@ -65,6 +65,7 @@ pub fn run(case: &Case, data: &Data, first: u32, schedule: Schedule) -> (Vec<f32
             coefficients: table.global(),
             sums: sums.global_mut().offset(u64::from(first_line * m[2]) * inner),
             spectrum: *s,
+            grid: *grid,
             first_line,
             lines: count,
             first_block: first,

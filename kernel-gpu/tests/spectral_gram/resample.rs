@@ -3,7 +3,7 @@
 
 use cuda_std::simt::{Memory, Schedule};
 use kernel_gpu::conv_shape::ConvShape;
-use kernel_gpu::gram_grid::BLOCK_WORDS;
+use kernel_gpu::gram_grid::{BLOCK_WORDS, Grid};
 use kernel_gpu::grid_resample::{self, GridResample};
 use kernel_gpu::spectrum::{EMPTY, Spectrum};
 
@@ -74,7 +74,7 @@ impl Run {
 
     /// What the launches make, (r, m, block, 16, 16, [re, im]).
     fn found(&self, schedule: Schedule, fault: Fault) -> Vec<f32> {
-        let (case, s, grid) = (&self.case, &self.spectrum, self.spectrum.grid());
+        let (case, s, grid) = (&self.case, &self.spectrum, Grid::of(&self.spectrum.shape));
         let mut memory = Memory::new();
         let outer = memory.buffer("outer", &outer_factors(case.n[0], case.kernel[0]));
         let mut factors = half_factors(s);
@@ -119,7 +119,7 @@ impl Run {
 
     /// One (component, block, channel pair) at all lines of the grid, by the definition.
     fn expected(&self, component: u32, block: u32, pair: u32) -> Vec<Complex> {
-        let (case, s, grid) = (&self.case, &self.spectrum, self.spectrum.grid());
+        let (case, s, grid) = (&self.case, &self.spectrum, Grid::of(&self.spectrum.shape));
         let ([n0, n1], [k0, k1, _], [m0, m1, _]) = (case.n, case.kernel, grid.m());
         let turn = |part: u32, whole: u32| f64::from(part) / f64::from(whole);
         let scale: f64 = {
@@ -156,7 +156,7 @@ impl Run {
 
     /// The largest error of some numbers over all lines, beside their size.
     fn error(&self, found: &[f32]) -> f64 {
-        let (case, grid) = (&self.case, self.spectrum.grid());
+        let (case, grid) = (&self.case, Grid::of(&self.spectrum.shape));
         let mut worst = 0f64;
         for component in 0..grid.m()[2] {
             for (block, pair) in [(0, 0), (case.blocks - 1, 35), (0, 7), (case.blocks / 2, 18), (0, 255)] {

@@ -3,7 +3,7 @@
 use convt_bn_gap::draw::Draws;
 use convt_bn_gap::plan::{AlgorithmChoice, Transform};
 use convt_bn_gap::{Algorithm, Device, Error, Mode, Plan, PlanOptions, Precision, Problem, Tensors};
-use convt_bn_gap_tests::agreement::{Shape, agrees, narrow, problem, run, train};
+use convt_bn_gap_tests::agreement::{Shape, agrees, narrow, problem, run, train, without_padding};
 use cuda_std::simt::Schedule;
 use simulated_driver::{Machine, Usage, with};
 
@@ -48,6 +48,22 @@ fn shapes_of_all_kinds_in_both_modes() {
         }
         for shape in [shapes[1], shapes[7]] {
             both_precisions(&device, shape, Mode::Eval, 7);
+        }
+    });
+}
+
+/// Strides as phases, dilations as lags, groups one after the other; and all of them.
+#[test]
+fn options_without_padding() {
+    alone(machine(), || {
+        let device = Device::cuda(0).unwrap();
+        for (mode, count) in [(train(), usize::MAX), (Mode::Eval, 2)] {
+            for (seed, problem) in without_padding(mode).into_iter().take(count).enumerate() {
+                let tensors = Draws::usual(&problem, seed as u64).tensors::<f32>(&problem).unwrap();
+                agrees(&device, &problem, spectral(Precision::Default), &tensors, 1e-5);
+                agrees(&device, &problem, spectral(Precision::Strict), &tensors, 1e-6);
+                narrow(&device, &problem, spectral(Precision::Default), seed as u64, 1e-5);
+            }
         }
     });
 }

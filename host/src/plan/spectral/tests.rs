@@ -46,13 +46,13 @@ fn kernelbench_77_fits_in_128_mib() {
     assert_eq!((fft.layout.volumes, fft.resident, fft.blocks(&design.cut(0))), (1, 2, 264));
     assert_eq!((design.gram.blocks, design.gram.lines, design.gram.grid_lines), (10, 200, 41));
     assert!(design.gram.in_place);
-    assert!(design.gram.holds_taps(&design.spectrum.grid()));
+    assert!(design.gram.holds_taps);
     assert!(design.workspace_bytes() <= 128 << 20, "{}", design.workspace_bytes());
     let lengths = design.lengths();
     assert_eq!((lengths.high, lengths.low), (1024 * 380 * 40, 1024 * 38 * 40));
     assert_eq!(lengths.twiddles, [4 * (20 + 36 + 36), 2 * 2 * 27]);
     assert_eq!((lengths.joined, lengths.sums), (0, 200 * 9 * 10 * 512));
-    assert_eq!(lengths.energy, 128 * design.parts());
+    assert_eq!(lengths.energy, 128 * design.energy_parts());
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn cuts_of_the_gram_matrices_hold() {
     for (x, out_channels, k) in shapes {
         for options in [PlanOptions::default(), STRICT] {
             let design = design(&problem(x, out_channels, k), options).unwrap();
-            let (spectrum, grid, cuts) = (design.spectrum, design.spectrum.grid(), design.gram);
+            let (spectrum, grid, cuts) = (design.spectrum, design.grid, design.gram);
             let all = |pieces: Vec<(u32, u32)>, whole: u32| {
                 let mut next = 0;
                 for (first, count) in pieces {
@@ -129,7 +129,7 @@ fn cuts_of_the_gram_matrices_hold() {
             all(cuts.ranges(&grid).collect(), grid.blocks());
             all(cuts.grid_chunks(&grid).collect(), grid.grid_lines());
             let launches = cuts.ranges(&grid).count() * cuts.grid_chunks(&grid).count();
-            assert_eq!(design.parts(), launches as u64 * u64::from(cuts.shares) * u64::from(design.cuts()));
+            assert_eq!(design.energy_parts(), launches as u64 * u64::from(cuts.shares) * u64::from(design.cuts()));
             assert!(design.workspace_bytes() <= WORKSPACE_BUDGET);
         }
     }
@@ -174,11 +174,11 @@ fn the_batch_is_cut_to_hold_the_budget() {
 /// The last cut's spectra may be too small for the grid.
 #[test]
 fn the_grid_takes_the_place_of_spectra_that_are_larger_in_every_cut() {
-    let spectrum = design(&kernelbench_77(32), PlanOptions::default()).unwrap().spectrum;
+    let whole = design(&kernelbench_77(32), PlanOptions::default()).unwrap();
     let in_place = |images, rest| {
-        let mut cut = spectrum;
+        let mut cut = whole.spectrum;
         cut.shape.batch = images;
-        GramCuts::design(&cut, rest, &facts()).in_place
+        GramCuts::design(&cut, rest, (&whole.grid, 1), &facts()).in_place
     };
     assert!(in_place(32, 0) && in_place(16, 0) && in_place(32, 16) && in_place(16, 4));
     assert!(!in_place(1, 0) && !in_place(32, 1) && !in_place(16, 3));
@@ -215,7 +215,10 @@ fn without_batch_statistics_there_are_no_energies() {
     let kernel = KernelShape { in_channels: 4, out_channels: 4, depth: 3, height: 3, width: 3 };
     let problem = Problem::builder(input, kernel).mode(Mode::Eval).running_statistics(true).build().unwrap();
     let design = design(&problem, PlanOptions::default()).unwrap();
-    assert_eq!((design.energies, design.parts(), design.lengths().energy, design.lengths().sums), (false, 0, 0, 0));
+    assert_eq!(
+        (design.energies, design.energy_parts(), design.lengths().energy, design.lengths().sums),
+        (false, 0, 0, 0)
+    );
 }
 
 /// What is chosen, and why, on either side of each threshold.
