@@ -7,6 +7,7 @@ import torch
 
 DTYPES = {"f32": 0, "f16": 1, "bf16": 2, "f64": 3}
 DEVICES = {"cuda": 0, "cpu": 1, "reference": 2}
+ALGORITHMS = {"auto": 0, "spectral": 1, "direct": 2}
 VERSION = 1
 
 
@@ -49,12 +50,12 @@ class Library:
         if code != 0:
             raise RuntimeError(self.library.convt_bn_gap_last_error().decode())
 
-    def run(self, config, device):
+    def run(self, config, device, algorithm="auto"):
         """One run of a plan of its own: the results by name, and num_batches_tracked after it."""
         options, plan = Options(), c_void_p()
         self.check(self.library.convt_bn_gap_options_init(byref(options)))
         options.dtype, options.device = DTYPES[config.dtype], DEVICES[device]
-        options.output_dtype = int(config.output_f32)
+        options.output_dtype, options.algorithm = int(config.output_f32), ALGORITHMS[algorithm]
         options.eval, options.running_statistics = int(config.eval), int(config.running)
         options.cumulative_momentum = int(config.cumulative)
         for name in ("stride", "padding", "output_padding", "dilation"):

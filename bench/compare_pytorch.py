@@ -1,6 +1,6 @@
 """Times this library beside PyTorch on the same GPU, in one process, on PyTorch's own tensors, through the C ABI.
 
-    python3 compare_pytorch.py libconvt_bn_gap.so [--preset NAME …] [--sweep] [--all] [--seconds N] [--json FILE]
+    python3 compare_pytorch.py libconvt_bn_gap.so [--preset NAME …] [--sweep] [--options] [--all] [--seconds N] [--json FILE]
 
 For each case the error of every way comes first (against PyTorch in f64, by the rule of tests/golden/README.md), then the
 median, minimum and maximum of RUNS runs between CUDA events on the current stream. Before each run the L2 cache is flushed
@@ -8,7 +8,7 @@ and the GPU is kept busy for a moment, so that all launches are queued before th
 device's, from first kernel to last, for every way alike. Where f64 for all channels would take long, it is made for a few.
 
 Ways: PyTorch as it comes (TF32), in strict f32, with channels_last_3d (TF32), in bf16 (the better of both layouts), compiled
-(TF32); this library as a plain call and as the replay of a CUDA graph. The sweep leaves bf16 and the compiler out. Controls
+(TF32); this library as a plain call and as the replay of a CUDA graph. The sweeps leave bf16 and the compiler out. Controls
 that must not pass the check: plain bn_bias, taps that are not flipped, output channels off by one. Exits 1 where this library
 or a control fails. results_table.py makes tables of the JSON.
 """
@@ -23,7 +23,8 @@ import time
 import torch
 import torch.nn.functional as F
 
-from cases import PRESETS, SWEEP
+from capi import Library, VERSION, Options, Shape, Tensors
+from cases import OPTIONS, PRESETS, SWEEP
 from results_table import BF16, CHANNELS_LAST, COMPILED, GRAPH, PLAIN, STRICT, TF32, tables
 
 SCALE, EPS = 2.0, 1e-5
@@ -36,10 +37,13 @@ REFERENCE_FLOPS, CHECKED = 1e12, 4
 BUSY_CYCLES = 2_000_000
 
 
-def pytorch(x, w, conv_bias, weight, bias):
-    z = F.conv_transpose3d(x, w, conv_bias) * SCALE
-    z = F.batch_norm(z, None, None, weight, bias, training=True, eps=EPS)
-    return F.adaptive_avg_pool3d(z, 1)
+def pytorch(case):
+    def run(x, w, conv_bias, weight, bias):
+        z = F.conv_transpose3d(x, w, conv_bias, case.stride, case.padding, 0, case.groups, case.dilation) * SCALE
+        z = F.batch_norm(z, None, None, weight, bias, training=True, eps=EPS)
+        return F.adaptive_avg_pool3d(z, 1)
+
+    return run
 
 
 def ours(path):
@@ -58,6 +62,33 @@ def ours(path):
         return output
 
     return run
+
+
+class Planned:
+    """A plan of the C ABI for a case with options, as a call."""
+
+    def __init__(self, path, case):
+        self.abi, self.plan, self.case = Library(path), ctypes.c_void_p(), case
+        options = Options()
+        self.abi.check(self.abi.library.convt_bn_gap_options_init(ctypes.byref(options)))
+        for name in ("stride", "padding", "dilation"):
+            setattr(options, name, (ctypes.c_int64 * 3)(*getattr(case, name)))
+        options.groups, options.scale_factor, options.eps, options.running_statistics = case.groups, SCALE, EPS, 0
+        shape = Shape(case.batch, case.cin, case.cout, *case.extents, *case.kernel)
+        create = self.abi.library.convt_bn_gap_plan_create
+        self.abi.check(create(ctypes.byref(shape), ctypes.byref(options), ctypes.byref(self.plan)))
+
+    def __call__(self, x, w, conv_bias, weight, bias):
+        output = torch.empty(self.case.batch, self.case.cout, 1, 1, 1, device=x.device)
+        pointers = {"input": x, "kernel": w, "conv_bias": conv_bias, "bn_weight": weight, "bn_bias": bias, "output": output}
+        tensors = Tensors(version=VERSION, **{name: tensor.data_ptr() for name, tensor in pointers.items()})
+        stream = torch.cuda.current_stream().cuda_stream
+        self.abi.check(self.abi.library.convt_bn_gap_plan_run(self.plan, ctypes.byref(tensors), stream))
+        return output
+
+    def close(self):
+        torch.cuda.synchronize()
+        self.abi.library.convt_bn_gap_plan_destroy(self.plan)
 
 
 def graphed(run, tensors):
@@ -88,15 +119,16 @@ class Reference:
         few = case.flops > REFERENCE_FLOPS and case.cout > CHECKED
         last = case.cout - 1
         self.channels = [i * last // (CHECKED - 1) for i in range(CHECKED)] if few else list(range(case.cout))
-        self.tensors = tensors
+        self.tensors, self.pytorch = tensors, pytorch(case)
         self.expected = self.of(tensors)
         # One sample, or identical ones: the output is bn_bias, and the bound is absolute.
         self.absolute = (self.expected - self.shift(tensors[4])).norm().item() < 1e-12
 
     def of(self, tensors):
         x, w, *vectors = tensors
-        chosen = [w[:, self.channels]] + [v[self.channels] for v in vectors]
-        return pytorch(x.double(), *(t.double() for t in chosen))
+        # Of several groups the channels are all.
+        chosen = [w[:, self.channels] if len(self.channels) < w.shape[1] else w] + [v[self.channels] for v in vectors]
+        return self.pytorch(x.double(), *(t.double() for t in chosen))
 
     def shift(self, bias):
         return bias[self.channels].double().reshape(1, -1, 1, 1, 1)
@@ -136,7 +168,7 @@ class Timer:
 
 def pytorch_way(name, reference, timer):
     """Error and times of PyTorch in one of its settings."""
-    tensors = reference.tensors
+    tensors, pytorch = reference.tensors, reference.pytorch
     tf32(name != STRICT)
     last = torch.channels_last_3d
 
@@ -241,7 +273,8 @@ def main():
     parser.add_argument("library")
     parser.add_argument("--preset", action="append", choices=[case.name for case in PRESETS], help="can be repeated")
     parser.add_argument("--sweep", action="store_true", help="twelve varied shapes")
-    parser.add_argument("--all", action="store_true", help="every preset and the sweep")
+    parser.add_argument("--options", action="store_true", help="strides, dilations and groups")
+    parser.add_argument("--all", action="store_true", help="every preset and both sweeps")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no case after this long")
     parser.add_argument("--flush", choices=["write", "read"], default="write", help="how the L2 cache is flushed")
@@ -251,7 +284,7 @@ def main():
     began = time.monotonic()
     run, timer = ours(options.library), Timer(options.flush)
 
-    names = options.preset or ([] if options.sweep else ["kernelbench-77"])
+    names = options.preset or ([] if options.sweep or options.options else ["kernelbench-77"])
     presets = [case for case in PRESETS if options.all or case.name in names]
     sweep = SWEEP if options.all or options.sweep else []
     report = {
@@ -279,6 +312,10 @@ def main():
 
     each(presets, lambda case: report["cases"].append(measure(case, "preset", run, timer, options.bound)))
     each(sweep, lambda case: report["cases"].append(measure(case, "sweep", run, timer, options.bound)))
+    for case in OPTIONS if options.all or options.options else []:
+        planned = Planned(options.library, case)
+        each([case], lambda case: report["cases"].append(measure(case, "options", planned, timer, options.bound)))
+        planned.close()
     # Last, because compiling takes longest.
     by_name = {case["name"]: case for case in report["cases"]}
 

@@ -2,10 +2,11 @@
 
     python3 differential.py target/release/libconvt_bn_gap.so target/release/convt-bn-gap
         [--valid 500] [--invalid 200] [--nonfinite 100] [--seed 1] [--device cpu|cuda|reference]
+        [--algorithm auto|direct|spectral]
 
 Valid ones draw shapes (1-D, 2-D and 3-D), every option of the convolution and of batch normalisation, types and modes; the
 result of a plan is held against PyTorch in f64 on the same values, by the rule of tests/golden/README.md: 1e-5, for f64 1e-11;
-and the same result made wrong must exceed it. Some hold a NaN or an infinity, which must come out where PyTorch's does. Invalid
+and the same result made wrong must exceed it. For the spectral algorithm those are drawn that it takes. Some hold a NaN or an infinity, which must come out where PyTorch's does. Invalid
 ones break one thing of a valid configuration; the tool must refuse (exit code 2, one sentence) what PyTorch refuses, and nothing
 else, but for what DELIBERATE and ALLOWED list.
 """
@@ -22,7 +23,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from capi import Library
+from capi import ALGORITHMS, Library
 from safetensors_file import write
 
 warnings.filterwarnings("ignore")
@@ -169,7 +170,12 @@ def unseen(config, found, expected):
             yield f"{name} passes: {config}"
 
 
-def valid(library, rng, count, device):
+def is_for(config, algorithm, device):
+    """Whether an algorithm takes a configuration."""
+    return algorithm != "spectral" or config.padding == [0] * 3 and not (config.dtype == "f64" and device == "cuda")
+
+
+def valid(library, rng, count, device, algorithm):
     over, refused, worst = [], [], Counter()
     done = 0
     while done < count:
@@ -178,9 +184,11 @@ def valid(library, rng, count, device):
             expected = config.pytorch()
         except (RuntimeError, ValueError):
             continue  # an output without an extent, or one value a channel: `invalid` asks about those
+        if not is_for(config, algorithm, device):
+            continue
         done += 1
         try:
-            found, tracked = library.run(config, device)
+            found, tracked = library.run(config, device, algorithm)
         except RuntimeError as error:
             refused.append(f"{error}: {config}")
             continue
@@ -197,7 +205,7 @@ def valid(library, rng, count, device):
     return over + refused
 
 
-def nonfinite(library, rng, count, device):
+def nonfinite(library, rng, count, device, algorithm):
     """One NaN or infinity in an input, a kernel or a bias: it must come out where PyTorch's does, as what PyTorch's does."""
     differing, done = [], 0
     while done < count:
@@ -206,12 +214,14 @@ def nonfinite(library, rng, count, device):
             config.pytorch()
         except (RuntimeError, ValueError):
             continue
+        if not is_for(config, algorithm, device):
+            continue
         name = rng.choice(["input", "kernel"] + ["conv_bias"] * config.bias)
         values = config.tensors[name].view(-1)
         values[rng.randrange(len(values))] = rng.choice([float("nan"), float("inf"), float("-inf")])
         done += 1
         expected = config.pytorch(judged=False)
-        found, _ = library.run(config, device)
+        found, _ = library.run(config, device, algorithm)
         for tensor, values in found.items():
             values = values.double()
             if not (torch.equal(values.isnan(), expected[tensor].isnan())
@@ -365,10 +375,12 @@ def main():
     arguments.add_argument("--nonfinite", type=int, default=100)
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--device", choices=["cpu", "cuda", "reference"], default="cpu")
+    arguments.add_argument("--algorithm", choices=list(ALGORITHMS), default="auto")
     given = arguments.parse_args()
-    print(f"PyTorch {torch.__version__}, seed {given.seed}, device {given.device}")
-    failures = valid(Library(given.library), random.Random(given.seed), given.valid, given.device)
-    failures += nonfinite(Library(given.library), random.Random(given.seed + 2), given.nonfinite, given.device)
+    print(f"PyTorch {torch.__version__}, seed {given.seed}, device {given.device}, algorithm {given.algorithm}")
+    library, way = Library(given.library), (given.device, given.algorithm)
+    failures = valid(library, random.Random(given.seed), given.valid, *way)
+    failures += nonfinite(library, random.Random(given.seed + 2), given.nonfinite, *way)
     failures += invalid(given.tool, random.Random(given.seed + 1), given.invalid)
     for failure in failures[:20]:
         print(failure, file=sys.stderr)

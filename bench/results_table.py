@@ -90,12 +90,11 @@ def sweep_table(cases):
 
 def tables(report, presets=None):
     chosen = [c for c in report["cases"] if c["kind"] == "preset" and (presets is None or c["name"] in presets)]
-    sweep = [c for c in report["cases"] if c["kind"] == "sweep"]
+    sweeps = [[c for c in report["cases"] if c["kind"] == kind] for kind in ("sweep", "options")]
     parts = [f"{report['device']}, PyTorch {report['pytorch']} (CUDA {report['cuda']}), L2 flushed by a {report['flush']}:"]
     # Three presets fit a page's width.
     parts += [preset_table(chosen[i : i + 3]) for i in range(0, len(chosen), 3)]
-    if sweep:
-        parts.append(sweep_table(sweep))
+    parts += [sweep_table(sweep) for sweep in sweeps if sweep]
     for case in report["cases"]:
         for way, result in case["ways"].items():
             if "failed" in result:

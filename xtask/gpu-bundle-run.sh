@@ -31,7 +31,9 @@ for what in "$@"; do
     pytorch)
         step python3 bench/compare_pytorch.py bin/libconvt_bn_gap.so --all --json pytorch.json ;;
     differential)
-        step python3 bench/differential.py bin/libconvt_bn_gap.so bin/convt-bn-gap --device cuda ;;
+        step python3 bench/differential.py bin/libconvt_bn_gap.so bin/convt-bn-gap --device cuda
+        step python3 bench/differential.py bin/libconvt_bn_gap.so bin/convt-bn-gap --device cuda --algorithm spectral \
+            --invalid 0 ;;
     large)
         step python3 bench/large_inputs.py bin/libconvt_bn_gap.so ;;
     *) echo "unknown: $what"; exit 2 ;;

@@ -52,6 +52,21 @@ fn bench_takes_every_format() {
     tool("bench --device cpu --shape 3,4,6,5,6,7,3,2,3 --dtype f8").refused(2, "must be f16, bf16, f32 or f64");
 }
 
+/// Sizes with options, as a module of PyTorch is given them.
+#[test]
+fn bench_takes_the_options_of_the_convolution() {
+    let object =
+        tool("bench --device cpu --shape 2,4,6,5,6,7,4,2,3 --stride 2,1,2 --dilation 1,2,1 --groups 2 --runs 1 --json")
+            .json();
+    assert_eq!(object["shape"], serde_json::json!([2, 4, 6, 5, 6, 7, 4, 2, 3]));
+    assert!(object["error"].as_f64().unwrap() < 1e-5);
+    let words = tool("bench --device cpu --shape 2,4,6,5,6,7,4,2,3 --stride 2 --padding 1 --runs 1").done();
+    assert!(words.contains("convolution 2 × 6 × 10×10×13"), "{words}");
+    tool("bench --device cpu --shape 2,4,6,5,6,7,4,2,3 --groups 4")
+        .refused(2, "out_channels is 6; groups, which are 4, must divide it");
+    tool("bench --device cpu --stride 2").refused(2, "give others with --shape");
+}
+
 #[test]
 fn bench_in_words_names_what_ran() {
     let words = tool("bench --device cpu --shape 3,4,6,5,6,7,3,2,3 --runs 2").done();

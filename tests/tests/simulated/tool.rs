@@ -111,6 +111,19 @@ fn auto_refuses_the_same_with_a_gpu_and_without() {
     );
 }
 
+/// A file that is refused before the device fails to open is told of all the same.
+#[test]
+fn verify_tells_of_the_files_before_there_was_no_device() {
+    let Some(library) = simulated_driver() else { return };
+    let files = ["no such file.safetensors", &golden("no_running_stats"), "nor this.safetensors"];
+    let said = tool(library, "devices=0", &[&["verify", "--json", "--device", "cuda"][..], &files].concat());
+    assert_eq!(said.code, Some(3), "{}", said.stderr);
+    assert!(said.stderr.contains("finds no GPU"), "{}", said.stderr);
+    let rows: serde_json::Value = serde_json::from_str(&said.stdout).expect("JSON");
+    assert_eq!(rows.as_array().expect("an array").len(), 1, "{rows}");
+    assert!(rows[0]["file"] == files[0] && rows[0]["refused"].is_string(), "{rows}");
+}
+
 #[test]
 fn failures_end_in_one_sentence_and_exit_code_3() {
     let Some(library) = simulated_driver() else { return };

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use clap::Args;
 use convt_bn_gap::check::{self, OutputError, SampledReference};
 use convt_bn_gap::draw::Draws;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::Where;
 use crate::failure::Failure;
+use crate::options::ConvolutionArguments;
 use crate::progress::Bar;
 use crate::{bandwidth, report};
 
@@ -25,9 +27,11 @@ pub struct Arguments {
     /// A named problem.
     #[arg(long, default_value = "kernelbench-77", value_parser = preset)]
     preset: &'static Preset,
-    /// Any other problem: its nine sizes.
+    /// Any other problem: its nine sizes. The options of the convolution are for it.
     #[arg(long, value_name = "B,Cin,Cout,D,H,W,Kd,Kh,Kw", value_parser = sizes, conflicts_with = "preset", allow_hyphen_values = true)]
     shape: Option<[usize; 9]>,
+    #[command(flatten)]
+    convolution: ConvolutionArguments,
     /// The format of input, kernel and conv_bias: f32, f16, bf16 or f64. The error is that of an output in f32, or f64.
     #[arg(long, default_value = "f32")]
     dtype: DType,
@@ -80,10 +84,20 @@ impl<T: Storage> Subject<T> {
         Ok(Self { problem, tensors })
     }
 
-    fn sizes([batch, cin, cout, d, h, w, kd, kh, kw]: [usize; 9]) -> Result<Self, Failure> {
+    /// Data drawn for a problem of these sizes; `cout` is of all groups.
+    fn sizes(
+        [batch, cin, cout, d, h, w, kd, kh, kw]: [usize; 9],
+        convolution: &ConvolutionArguments,
+    ) -> Result<Self, Failure> {
+        // As PyTorch's module says it.
+        let groups = usize::try_from(convolution.groups()).unwrap_or(0).max(1);
+        if !cout.is_multiple_of(groups) {
+            return Err(anyhow!("out_channels is {cout}; groups, which are {groups}, must divide it").into());
+        }
         let input = Shape5 { batch, channels: cin, depth: d, height: h, width: w };
-        let kernel = KernelShape { in_channels: cin, out_channels: cout, depth: kd, height: kh, width: kw };
-        let problem = Problem::builder(input, kernel).scale_factor(2.0).build().map_err(Error::from)?;
+        let kernel = KernelShape { in_channels: cin, out_channels: cout / groups, depth: kd, height: kh, width: kw };
+        let problem = convolution.apply(Problem::builder(input, kernel).scale_factor(2.0));
+        let problem = problem.build().map_err(Error::from)?;
         let tensors = Draws::usual(&problem, 1).tensors(&problem)?;
         Ok(Self { problem, tensors })
     }
@@ -160,7 +174,10 @@ pub fn bench(arguments: &Arguments) -> Result<(), Failure> {
 fn bench_of<T: Storage>(arguments: &Arguments) -> Result<(), Failure> {
     let place = arguments.place.prepare()?;
     let subject = match arguments.shape {
-        Some(shape) => Subject::<T>::sizes(shape)?,
+        Some(shape) => Subject::<T>::sizes(shape, &arguments.convolution)?,
+        None if arguments.convolution.are_given() => {
+            return Err(anyhow!("a preset has the convolution's options of its own; give others with --shape").into());
+        }
         None => Subject::preset(arguments.preset)?,
     };
     let device = place.device()?;

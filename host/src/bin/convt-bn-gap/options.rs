@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
-use convt_bn_gap::{KernelShape, Mode, Momentum, Problem, ProblemError, Shape5};
+use convt_bn_gap::{KernelShape, Mode, Momentum, Problem, ProblemBuilder, ProblemError, Shape5};
 
 /// The options as the command line may give them.
 #[derive(Args, Clone, Debug, Default)]
@@ -23,6 +23,13 @@ pub struct OptionArguments {
     /// Weight of the batch in the running statistics, or none for the cumulative average [0.1].
     #[arg(long, allow_hyphen_values = true)]
     momentum: Option<MomentumValue>,
+    #[command(flatten)]
+    convolution: ConvolutionArguments,
+}
+
+/// The convolution's options as the command line may give them.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub struct ConvolutionArguments {
     /// D,H,W or one number for all three [1].
     #[arg(long, allow_hyphen_values = true, value_name = "D,H,W")]
     stride: Option<Triple>,
@@ -38,6 +45,29 @@ pub struct OptionArguments {
     /// Groups of channels [1].
     #[arg(long, allow_hyphen_values = true)]
     groups: Option<i64>,
+}
+
+impl ConvolutionArguments {
+    /// Whether any is given.
+    pub fn are_given(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// A problem with these options.
+    pub fn apply(&self, problem: ProblemBuilder) -> ProblemBuilder {
+        let triple = |given: Option<Triple>, otherwise| given.map_or([otherwise; 3], |triple| triple.0);
+        problem
+            .stride(triple(self.stride, 1))
+            .padding(triple(self.padding, 0))
+            .output_padding(triple(self.output_padding, 0))
+            .dilation(triple(self.dilation, 1))
+            .groups(self.groups())
+    }
+
+    /// Groups of channels.
+    pub fn groups(&self) -> i64 {
+        self.groups.unwrap_or(1)
+    }
 }
 
 /// Every option with its value.
@@ -64,11 +94,11 @@ impl Options {
             eps: choose(given.eps, metadata, "eps", 1e-5)?,
             momentum: choose(given.momentum, metadata, "momentum", MomentumValue::Factor(0.1))?,
             num_batches_tracked: from_metadata(metadata, "num_batches_tracked")?,
-            stride: choose(given.stride, metadata, "stride", Triple([1; 3]))?,
-            padding: choose(given.padding, metadata, "padding", Triple([0; 3]))?,
-            output_padding: choose(given.output_padding, metadata, "output_padding", Triple([0; 3]))?,
-            dilation: choose(given.dilation, metadata, "dilation", Triple([1; 3]))?,
-            groups: choose(given.groups, metadata, "groups", 1)?,
+            stride: choose(given.convolution.stride, metadata, "stride", Triple([1; 3]))?,
+            padding: choose(given.convolution.padding, metadata, "padding", Triple([0; 3]))?,
+            output_padding: choose(given.convolution.output_padding, metadata, "output_padding", Triple([0; 3]))?,
+            dilation: choose(given.convolution.dilation, metadata, "dilation", Triple([1; 3]))?,
+            groups: choose(given.convolution.groups, metadata, "groups", 1)?,
         })
     }
 

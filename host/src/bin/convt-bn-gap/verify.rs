@@ -76,20 +76,27 @@ impl Comparison {
 /// Verifies every file, prints one row each.
 pub fn verify(arguments: &Arguments) -> Result<(), Failure> {
     let place = arguments.place.prepare()?;
-    let mut rows = Vec::with_capacity(arguments.files.len());
+    let (mut rows, mut unopened) = (Vec::with_capacity(arguments.files.len()), None);
     for file in &arguments.files {
         match compare(file, &place, arguments) {
-            // Without a device no file can be verified, which is said once.
-            Err(failure @ Failure::Device(_)) if !place.is_open() => return Err(failure),
+            // Without a device no further file can be verified, which is said once.
+            Err(failure @ Failure::Device(_)) if !place.is_open() => {
+                unopened = Some(failure);
+                break;
+            }
             ended => rows.push(Row { file, ended }),
         }
     }
-    if arguments.json {
-        report::print(&Value::from_iter(rows.iter().map(as_json)).to_string())?;
-    } else {
-        report::print(&as_table(&rows))?;
+    // What the files before were refused for is not lost.
+    if !rows.is_empty() {
+        let text =
+            if arguments.json { Value::from_iter(rows.iter().map(as_json)).to_string() } else { as_table(&rows) };
+        report::print(&text)?;
     }
-    worst(rows)
+    match unopened {
+        Some(failure) => Err(failure),
+        None => worst(rows),
+    }
 }
 
 fn compare(file: &Path, place: &Place, arguments: &Arguments) -> Result<Comparison, Failure> {

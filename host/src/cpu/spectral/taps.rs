@@ -56,12 +56,15 @@ impl<R: Real> Taps<R> {
         let mut values = Aligned::<R>::zeros("the taps", cut.taps())?;
         let of_pair = problem.taps() * lanes;
         // A task has a few input channels and all output channels, so that it reads the kernel from one end to the other.
-        let mut tasks: Vec<Vec<&mut [R]>> = Vec::new();
-        tasks.resize_with(ci.div_ceil(CHANNELS), Vec::new);
+        let (count, vectors) = (ci.div_ceil(CHANNELS), co.div_ceil(lanes));
+        let mut tasks: Vec<Vec<&mut [R]>> = memory::try_with_capacity("tasks that read taps", count)?;
+        for _ in 0..count {
+            tasks.push(memory::try_with_capacity("what a task that reads taps writes", vectors)?);
+        }
         for of_vector in values.as_mut_slice().chunks_exact_mut(ci * of_pair) {
             tasks.iter_mut().zip(of_vector.chunks_mut(CHANNELS * of_pair)).for_each(|(task, part)| task.push(part));
         }
-        let pairs = pairs(&cut.geometry);
+        let pairs = pairs(&cut.geometry)?;
         cut.readers().each(tasks.into_par_iter().enumerate(), |(task, mut vectors), scratch| {
             let first = task * CHANNELS;
             for i in first..ci.min(first + CHANNELS) {
@@ -99,17 +102,19 @@ pub fn reader_scratch(geometry: &Geometry, lanes: usize) -> usize {
 
 /// Bytes of what the tasks share: where each writes, and the order of pairs.
 pub fn readers_bytes(geometry: &Geometry, in_channels: usize, vectors: usize) -> usize {
-    // A vector grows to twice what is in it at most.
-    let places = saturating(&[in_channels.div_ceil(CHANNELS), vectors.saturating_add(3), 2, size_of::<&[u8]>()]);
-    places.saturating_add(saturating(&[geometry.outer.taps, geometry.middle.taps, 2, size_of::<[usize; 2]>()]))
+    // A list a task, each of three words and what is in it.
+    let places = saturating(&[in_channels.div_ceil(CHANNELS), vectors.saturating_add(2), size_of::<&[u8]>()]);
+    places.saturating_add(saturating(&[geometry.outer.taps, geometry.middle.taps, size_of::<[usize; 2]>()]))
 }
 
 /// Pairs of an outer and a middle tap: those whose phase is real, then those whose phase is imaginary.
-fn pairs(geometry: &Geometry) -> Vec<[usize; 2]> {
+fn pairs(geometry: &Geometry) -> Result<Vec<[usize; 2]>, Error> {
     let &Geometry { outer, middle, .. } = geometry;
     let all = || (0..outer.taps).flat_map(|d| (0..middle.taps).map(move |h| [d, h]));
     let real = |&[d, h]: &[usize; 2]| is_sum(outer.taps, d) == is_sum(middle.taps, h);
-    all().filter(real).chain(all().filter(|pair| !real(pair))).collect()
+    let mut pairs = memory::try_with_capacity("the order of taps", saturating(&[outer.taps, middle.taps]))?;
+    pairs.extend(all().filter(real).chain(all().filter(|pair| !real(pair))));
+    Ok(pairs)
 }
 
 /// Whether tap `k` of so many is a sum, or the one in the middle: its phase is real.
@@ -221,7 +226,7 @@ impl<R: Real> Phases<R> {
     pub fn of(geometry: &Geometry, n: [usize; 3]) -> Result<Phases<R>, Error> {
         let &Geometry { outer, middle, inner } = geometry;
         Ok(Phases {
-            pairs: pairs(geometry),
+            pairs: pairs(geometry)?,
             outer: Circle::of(&outer, n[0])?,
             middle: Circle::of(&middle, n[1])?,
             inner: Circle::of(&inner, n[2])?,
