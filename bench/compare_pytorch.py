@@ -86,7 +86,10 @@ class Planned:
         self.abi.check(self.abi.library.convt_bn_gap_plan_run(self.plan, ctypes.byref(tensors), stream))
         return output
 
-    def close(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         torch.cuda.synchronize()
         self.abi.library.convt_bn_gap_plan_destroy(self.plan)
 
@@ -116,7 +119,8 @@ class Reference:
     """What f64 gives, for all channels or a few."""
 
     def __init__(self, case, tensors):
-        few = case.flops > REFERENCE_FLOPS and case.cout > CHECKED
+        # Of several groups, all.
+        few = case.flops > REFERENCE_FLOPS and case.cout > CHECKED and case.groups == 1
         last = case.cout - 1
         self.channels = [i * last // (CHECKED - 1) for i in range(CHECKED)] if few else list(range(case.cout))
         self.tensors, self.pytorch = tensors, pytorch(case)
@@ -126,7 +130,6 @@ class Reference:
 
     def of(self, tensors):
         x, w, *vectors = tensors
-        # Of several groups the channels are all.
         chosen = [w[:, self.channels] if len(self.channels) < w.shape[1] else w] + [v[self.channels] for v in vectors]
         return self.pytorch(x.double(), *(t.double() for t in chosen))
 
@@ -313,9 +316,8 @@ def main():
     each(presets, lambda case: report["cases"].append(measure(case, "preset", run, timer, options.bound)))
     each(sweep, lambda case: report["cases"].append(measure(case, "sweep", run, timer, options.bound)))
     for case in OPTIONS if options.all or options.options else []:
-        planned = Planned(options.library, case)
-        each([case], lambda case: report["cases"].append(measure(case, "options", planned, timer, options.bound)))
-        planned.close()
+        with Planned(options.library, case) as planned:
+            each([case], lambda case: report["cases"].append(measure(case, "options", planned, timer, options.bound)))
     # Last, because compiling takes longest.
     by_name = {case["name"]: case for case in report["cases"]}
 

@@ -508,7 +508,8 @@ pub mod device {
                     if channel < Self::TILE.channels() {
                         // SAFETY: a row of the stage.
                         let w = unsafe { ws.load(row * Self::TILE.channel_row() + channel) }.to_f64();
-                        // An infinite tap may meet nothing here. Where x adds up to 0, `infinities` finds it.
+                        // An infinite tap may meet nothing in this tile, and ∞·0 would be NaN. If it meets x that add up to 0, z and with it M2
+                        // are not finite, so that `infinities` has a look at it.
                         let skipped = sum == 0.0 && w.abs() == f64::INFINITY;
                         sums[i] = if skipped { sums[i] } else { w.fma(sum, sums[i]) };
                     }

@@ -9,7 +9,8 @@
 //! all x that it carries are above 0, or all below; an infinite x likewise, where all taps of a channel are summed first. What else can
 //! happen (a NaN, infinite products of both signs) is NaN by the sums too.
 //!
-//! **Cost.** None where means are finite. Else w once a channel that has such a mean, and what its infinite taps carry, until both signs have been seen.
+//! **Cost.** None where means are finite. Else w once a channel that has such a mean, and what its infinite taps carry, until it is seen that they
+//! cancel: once for all taps of an input channel that carry the same elements.
 
 use crate::conv_shape::{ConvOptions, ConvShape};
 use crate::element::Tensor;
@@ -94,7 +95,7 @@ pub mod device {
         let outs = split(shape.out_channels, options.groups).0;
         let (group, column) = split(c, outs);
         let depth = ins as u64 * taps;
-        let mut first = 0u64;
+        let (mut first, mut seen) = (0u64, None);
         while first < depth {
             let at = first + lane_index() as u64;
             let mut infinite = false;
@@ -107,25 +108,44 @@ pub mod device {
             let mut left = ballot(infinite);
             while left != 0 {
                 let (ci, k) = div_rem(first + left.trailing_zeros() as u64, taps);
-                // SAFETY: the caller's promise; a channel and a tap that exist.
-                unsafe { settle_tap(p, group * ins + ci as u32, k as u32, c, mean) };
+                let carried = Carried::by(p, group * ins + ci as u32, k as u32);
+                if seen != Some(carried) {
+                    // SAFETY: the caller's promise; a channel and a tap that exist.
+                    unsafe { settle_carried(p, carried, c, mean) };
+                    seen = Some(carried);
+                }
                 left &= left - 1;
             }
             first += 32;
         }
     }
 
-    /// As [`settle_infinite_taps`], for one of them.
+    /// The elements of an input channel that a tap carries inside the output: [from, to) along each axis.
+    #[derive(Clone, Copy, PartialEq)]
+    struct Carried {
+        ci: u32,
+        ranges: [(u32, u32); 3],
+    }
+
+    impl Carried {
+        #[inline(always)]
+        fn by<T>(p: &Operands<T>, ci: u32, k: u32) -> Self {
+            let (shape, options) = (&p.shape, &p.options);
+            let (line, k2) = split(k, shape.kernel[2]);
+            let (k0, k1) = split(line, shape.kernel[1]);
+            let along = |axis: usize, k: u32| options.inside(axis, k, shape.input[axis]);
+            Self { ci, ranges: [along(0, k0), along(1, k1), along(2, k2)] }
+        }
+    }
+
+    /// As [`settle_infinite_taps`], for one of them that carries these.
     ///
     /// # Safety
-    /// As there; ci < Cin, k is a tap.
+    /// As there; ci < Cin, and a tap carries them.
     #[inline(always)]
-    unsafe fn settle_tap<T: Value>(p: &Operands<T>, ci: u32, k: u32, c: u32, mean: GlobalMut<f64>) {
-        let (shape, options) = (&p.shape, &p.options);
-        let (line, k2) = split(k, shape.kernel[2]);
-        let (k0, k1) = split(line, shape.kernel[1]);
-        let along = |axis: usize, k: u32| options.inside(axis, k, shape.input[axis]);
-        let (d, h, w) = (along(0, k0), along(1, k1), along(2, k2));
+    unsafe fn settle_carried<T: Value>(p: &Operands<T>, carried: Carried, c: u32, mean: GlobalMut<f64>) {
+        let shape = &p.shape;
+        let Carried { ci, ranges: [d, h, w] } = carried;
         let [height, width] = [(h.1 - h.0) as u64, (w.1 - w.0) as u64];
         let count = (d.1 - d.0) as u64 * height * width;
         let mut b = 0;

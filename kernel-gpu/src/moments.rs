@@ -6,11 +6,13 @@
 //!
 //! Chan, Golub, LeVeque: *Updating Formulae and a Pairwise Algorithm for Computing Sample Variances* (1979). Nothing
 //! cancels: M2 is a sum of non-negative terms. All f64. Where a mean is infinite, δ may be ∞ − ∞: the means add up then, and M2 is NaN.
+//!
+//! The formulae hold for a negative count as well, which takes values away again that were counted too many. That may cancel.
 
 /// The moments of a set of values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Moments {
-    /// How many values, a whole number.
+    /// How many values, a whole number; negative for values to be taken away.
     pub count: f64,
     /// Their mean.
     pub mean: f64,

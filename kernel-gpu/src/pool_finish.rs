@@ -119,8 +119,8 @@ pub mod device {
     /// One channel, by one warp; `row_moments` gives the mean and M2 of (b, c), element b·Cout + c of theirs, to lane b mod 32.
     ///
     /// # Safety
-    /// As the kernel, but `m2` is not read here, and only that lane has accessed element (b, c) of `mean`, which it holds; channel < Cout, all lanes come together, and nobody
-    /// else finishes it.
+    /// As the kernel, but `m2` is not read here, and only that lane has accessed element (b, c) of `mean`, which holds what it
+    /// gives; channel < Cout, all lanes come together, and nobody else finishes it.
     #[inline(always)]
     pub(crate) unsafe fn finish_channel<T: Value>(
         p: &PoolFinish<T>,
@@ -147,11 +147,13 @@ pub mod device {
         let bias = p.scale * bias;
 
         let Moments { count, mean: mut mu, m2 } = merge_rows(p, at, &row_moments);
-        let infinite = !(mu.is_finite() && m2.is_finite());
+        // What rounding left of a sum of 0, if phases are counted longer than they are.
+        let m2 = if m2 < 0.0 { 0.0 } else { m2 };
+        let not_finite = !(mu.is_finite() && m2.is_finite());
         // SAFETY: this lane's, for all that is asked for is.
         let settled = |at| (unsafe { p.mean.load(at) }, f64::NAN);
-        if infinite {
-            // SAFETY: the caller's promise; all lanes have the same `infinite`.
+        if not_finite {
+            // SAFETY: the caller's promise; all lanes have the same `not_finite`.
             unsafe { settle_infinite_taps(&p.operands, channel, p.mean) };
             mu = merge_rows(p, at, settled).mean;
         }
@@ -169,7 +171,7 @@ pub mod device {
         let gain = weight * inverse;
         let mut b = lane;
         while b < p.batch {
-            let (m, _) = if infinite { settled(at(b)) } else { row_moments(at(b)) };
+            let (m, _) = if not_finite { settled(at(b)) } else { row_moments(at(b)) };
             // SAFETY: b < B and c < Cout; each output has one writer.
             unsafe { p.output.store(at(b), (m - center).fma(gain, shift)) };
             b += 32;

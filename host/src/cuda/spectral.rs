@@ -15,6 +15,7 @@
 
 use cuda_std::global::{Global, GlobalMut};
 use kernel_gpu::element::{ElementType, Tensor};
+use kernel_gpu::gram_grid::Grid;
 use kernel_gpu::phase_taps::{self as phases, PhaseTaps};
 use kernel_gpu::spectral_finish::{self as finish, SpectralFinish};
 use kernel_gpu::spectrum::Spectrum;
@@ -170,7 +171,12 @@ impl Spectral {
             after(phase_taps::STAGE)?;
         }
         let (columns, rows) = (u64::from(grid.out_channels), u64::from(grid.in_channels));
-        for group in 0..u64::from(parts.groups()) {
+        // Of the sums alone, (ci, c of its group), the groups are one.
+        let (groups, grid) = match self.design.energies {
+            true => (u64::from(parts.groups()), grid),
+            false => (1, Grid { in_channels: parts.shape.in_channels, ..grid }),
+        };
+        for group in 0..groups {
             let parameters = TapMoments {
                 kernel: kernel.offset(group * rows * columns * u64::from(grid.taps())),
                 sum: GlobalMut::from_address(memory.tap_sum.address() + 8 * group * rows * columns),

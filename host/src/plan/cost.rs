@@ -236,7 +236,9 @@ impl CudaSpectral {
         let steps = u64::from(spectrum.shape.batch.div_ceil(IMAGES));
         let read = product(&[stored, u64::from(spectrum.rows()), u64::from(spectrum.slots()), 4]);
         let channels = product(&[groups, grid.in_channels.into(), grid.out_channels.into()]);
-        let element = self.dtype.bytes() as u64;
+        // Taps of several phases are f32. How often their spectrum is made.
+        let tap = if self.parts.is_one_phase() { self.dtype.bytes() as u64 } else { 4 };
+        let made = if self.gram.holds_taps { 1 } else { cuts * self.gram.ranges(grid).count() as u64 };
         let spectrum_bytes = product(&[on_grid, m[2], channels, 8]);
         [
             // The products are beside the multiply-adds, two a component, and as many other instructions.
@@ -251,8 +253,12 @@ impl CudaSpectral {
             },
             Cost { bytes: product(&[joined, 8]), flops: product(&[joined, m[2], 2]) },
             Cost {
-                bytes: spectrum_bytes.saturating_add(product(&[channels, grid.taps().into(), element])),
-                flops: product(&[on_grid, m[2], channels, 2 * (m[0] + m[1] + m[2])]),
+                bytes: made.saturating_mul(spectrum_bytes.saturating_add(product(&[
+                    channels,
+                    grid.taps().into(),
+                    tap,
+                ]))),
+                flops: product(&[made, on_grid, m[2], channels, 2 * (m[0] + m[1] + m[2])]),
             },
             Cost {
                 bytes: product(&[joined, 4]).saturating_add(product(&[spectrum_bytes, cuts])),

@@ -39,7 +39,7 @@ pub struct GramCuts {
     pub shares: u32,
     /// Whether what is joined on the grid takes the place of spectra that have been summed, and needs no memory of its own.
     pub in_place: bool,
-    /// Whether the taps' spectrum is held whole, and made once: of several groups it is made before each one's energies.
+    /// Whether the taps' spectrum is held whole, and made once. Not of several groups: theirs is made before the energies of each.
     pub holds_taps: bool,
 }
 
@@ -72,7 +72,8 @@ impl GramCuts {
         let grid_lines = grid.grid_lines().div_ceil(grid.grid_lines().div_ceil(grid_lines));
         // Every launch has its own parts.
         let launches = u64::from(ranges) * u64::from(grid.grid_lines().div_ceil(grid_lines));
-        let parts = ENERGY_BYTES / 8 / u64::from(grid.out_channels.max(1)) / launches;
+        let columns = u64::from(grid.out_channels.max(1)).saturating_mul(u64::from(groups));
+        let parts = ENERGY_BYTES / 8 / columns / launches;
         let shares = GramEnergy::shares_for(grid, grid_lines, blocks, facts.multiprocessors);
         let shares = u64::from(shares).min(parts).max(1) as u32;
         let mut cuts = GramCuts { lines, blocks, grid_lines, shares, in_place: false, holds_taps: false };

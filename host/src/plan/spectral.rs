@@ -77,7 +77,7 @@ pub enum Ineligible {
     },
     /// An axis too long for the twiddles' indices.
     Axis(u64),
-    /// Too many (ci, b), or frequencies, to count in 32 bits.
+    /// Too many (ci, b), frequencies, or output channels with their phases, to count in 32 bits.
     Count(u64),
     /// The least that it takes is more than the budget.
     Workspace {
@@ -98,8 +98,7 @@ impl Ineligible {
     pub(super) fn in_short(&self) -> &'static str {
         match self {
             Self::Elements(_) => "direct: spectral computes in f32 alone",
-            Self::Option { option: "padding", .. } => "direct: spectral takes no padding",
-            Self::Option { .. } => "direct: spectral takes no such stride or dilation",
+            Self::Option { .. } => "direct: spectral takes no padding",
             Self::Axis(_) | Self::Count(_) => "direct: spectral cannot count this many",
             Self::Workspace { .. } => "direct: spectral takes more workspace than is allowed",
         }
@@ -111,8 +110,8 @@ impl fmt::Display for Ineligible {
         match self {
             Self::Elements(dtype) => write!(f, "it computes in f32, and the elements are {dtype}"),
             Self::Option { option, found } => write!(f, "it does not take {option} = {found}"),
-            Self::Axis(extent) => write!(f, "an output axis of {extent} is past 2^23 - 1"),
-            Self::Count(count) => write!(f, "{count} rows or frequencies are past 2^31 - 1"),
+            Self::Axis(extent) => write!(f, "an axis of {extent} frequencies is past 2^23 - 1"),
+            Self::Count(count) => write!(f, "{count} rows, frequencies or output channels are past 2^31 - 1"),
             Self::Workspace { needed, budget } => {
                 write!(f, "it needs {needed} bytes of workspace; at most {budget} are allowed")
             }

@@ -13,6 +13,7 @@ fn bench_prints_every_field_of_its_contract() {
         "precision",
         "dtype",
         "shape",
+        "convolution",
         "error",
         "median_ms",
         "min_ms",
@@ -59,6 +60,9 @@ fn bench_takes_the_options_of_the_convolution() {
         tool("bench --device cpu --shape 2,4,6,5,6,7,4,2,3 --stride 2,1,2 --dilation 1,2,1 --groups 2 --runs 1 --json")
             .json();
     assert_eq!(object["shape"], serde_json::json!([2, 4, 6, 5, 6, 7, 4, 2, 3]));
+    let [stride, dilation] = ["stride", "dilation"].map(|option| &object["convolution"][option]);
+    assert_eq!((stride, dilation), (&serde_json::json!([2, 1, 2]), &serde_json::json!([1, 2, 1])));
+    assert_eq!(object["convolution"]["groups"], 2);
     assert!(object["error"].as_f64().unwrap() < 1e-5);
     let words = tool("bench --device cpu --shape 2,4,6,5,6,7,4,2,3 --stride 2 --padding 1 --runs 1").done();
     assert!(words.contains("convolution 2 × 6 × 10×10×13"), "{words}");

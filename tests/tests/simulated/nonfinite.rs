@@ -1,9 +1,12 @@
 //! NaN and infinities through the whole host: each comes out where, and as what, the definition has it.
 
 use convt_bn_gap::plan::AlgorithmChoice;
-use convt_bn_gap::{Algorithm, Device, Mode, PlanOptions, Precision, bf16};
-use convt_bn_gap_tests::agreement::{problem, train, what_is_not_finite_agrees, with_options, without_padding};
-use simulated_driver::Machine;
+use convt_bn_gap::{Algorithm, Device, Mode, PlanOptions, Precision, bf16, f16};
+use convt_bn_gap_tests::agreement::{
+    problem, train, what_is_not_finite_agrees, with_options, with_taps_cut_off, without_padding,
+};
+use cuda_std::simt::Schedule;
+use simulated_driver::{Machine, with};
 
 use crate::alone::alone;
 
@@ -19,6 +22,12 @@ fn on_the_tensor_cores() {
             for problem in with_options(mode).iter().take(4) {
                 what_is_not_finite_agrees::<f32>(&device, problem, forced(Algorithm::Direct, Precision::Default));
             }
+            with(|state| state.schedule = Schedule::Random(3));
+            what_is_not_finite_agrees::<f32>(
+                &device,
+                &with_taps_cut_off(mode),
+                forced(Algorithm::Direct, Precision::Default),
+            );
             let plain = problem((3, 2, 5, [1, 3, 7], [1, 2, 2]), mode);
             what_is_not_finite_agrees::<bf16>(&device, &plain, forced(Algorithm::Direct, Precision::Default));
         }
@@ -34,6 +43,12 @@ fn on_the_cuda_cores() {
             for problem in with_options(mode).iter().take(4) {
                 what_is_not_finite_agrees::<f32>(&device, problem, forced(Algorithm::Direct, Precision::Strict));
             }
+            with(|state| state.schedule = Schedule::Random(4));
+            what_is_not_finite_agrees::<f32>(
+                &device,
+                &with_taps_cut_off(mode),
+                forced(Algorithm::Direct, Precision::Strict),
+            );
             let tiles = problem((2, 2, 3, [1, 1, 130], [1, 1, 140]), mode);
             what_is_not_finite_agrees::<f64>(&device, &tiles, forced(Algorithm::Direct, Precision::Default));
         }
@@ -45,16 +60,12 @@ fn by_the_spectra() {
     alone(Machine::default(), || {
         let device = Device::cuda(0).unwrap();
         for mode in [train(), Mode::Eval] {
-            for problem in without_padding(mode).iter().take(2) {
-                what_is_not_finite_agrees::<f32>(&device, problem, forced(Algorithm::Spectral, Precision::Default));
-            }
-            for shape in [(3, 2, 3, [2, 3, 3], [1, 2, 2]), (2, 2, 3, [1, 3, 70], [1, 2, 1])] {
-                what_is_not_finite_agrees::<f32>(
-                    &device,
-                    &problem(shape, mode),
-                    forced(Algorithm::Spectral, Precision::Default),
-                );
-            }
+            let options = without_padding(mode);
+            what_is_not_finite_agrees::<f32>(&device, &options[2], forced(Algorithm::Spectral, Precision::Default));
+            with(|state| state.schedule = Schedule::Random(5));
+            what_is_not_finite_agrees::<f16>(&device, &options[6], forced(Algorithm::Spectral, Precision::Default));
+            let axes = problem((2, 2, 3, [1, 3, 70], [1, 2, 1]), mode);
+            what_is_not_finite_agrees::<f32>(&device, &axes, forced(Algorithm::Spectral, Precision::Default));
         }
     });
 }

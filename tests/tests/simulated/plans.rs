@@ -45,7 +45,7 @@ fn tensors_of_any_strides_and_plans_of_many_threads() {
 }
 
 #[test]
-fn options_of_the_convolution_go_the_direct_way_and_padding_no_other() {
+fn the_direct_way_takes_every_option_and_the_spectral_one_all_but_padding() {
     alone(Machine::default(), || {
         let device = Device::cuda(0).unwrap();
         for (seed, problem) in with_options(train()).into_iter().take(5).enumerate() {

@@ -2,7 +2,9 @@
 
 use convt_bn_gap::draw::Draws;
 use convt_bn_gap::plan::{AlgorithmChoice, Transform};
-use convt_bn_gap::{Algorithm, Device, Error, Mode, Plan, PlanOptions, Precision, Problem, Tensors};
+use convt_bn_gap::{
+    Algorithm, Device, Error, KernelShape, Mode, Plan, PlanOptions, Precision, Problem, Shape5, Tensors,
+};
 use convt_bn_gap_tests::agreement::{Shape, agrees, narrow, problem, run, train, without_padding};
 use cuda_std::simt::Schedule;
 use simulated_driver::{Machine, Usage, with};
@@ -63,6 +65,52 @@ fn options_without_padding() {
                 agrees(&device, &problem, spectral(Precision::Default), &tensors, 1e-5);
                 agrees(&device, &problem, spectral(Precision::Strict), &tensors, 1e-6);
                 narrow(&device, &problem, spectral(Precision::Default), seed as u64, 1e-5);
+            }
+        }
+    });
+}
+
+/// Groups and phases with the batch in pieces.
+#[test]
+fn groups_in_pieces_are_the_whole() {
+    alone(machine(), || {
+        let device = Device::cuda(0).unwrap();
+        let input = Shape5 { batch: 34, channels: 4, depth: 2, height: 6, width: 5 };
+        let kernel = KernelShape { in_channels: 4, out_channels: 3, depth: 2, height: 3, width: 2 };
+        let builder = Problem::builder(input, kernel).stride([1, 2, 1]).dilation([2, 1, 1]).groups(2);
+        let problem = builder.build().unwrap();
+        let tensors = Draws::usual(&problem, 3).tensors::<f32>(&problem).unwrap();
+        let whole = spectral(Precision::Default);
+        let bytes = Plan::<f32>::new(&problem, &device, whole).unwrap().recipe().workspace_bytes;
+        let pieces = PlanOptions { workspace_budget: Some(bytes - bytes / 4), ..whole };
+        let plan = Plan::<f32>::new(&problem, &device, pieces).unwrap();
+        let design = *plan.recipe().cuda.unwrap().spectral().unwrap();
+        assert!(design.cuts() > 1 && design.parts.phases() == 2 && design.parts.groups() == 2, "{design:?}");
+        drop(plan);
+        agrees(&device, &problem, whole, &tensors, 1e-5);
+        agrees(&device, &problem, pieces, &tensors, 1e-5);
+    });
+}
+
+/// Along an axis of one element with a stride every tap is a position of its own. All alike, they leave z flat: rounding must
+/// not leave a variance below 0, whose root is NaN.
+#[test]
+fn a_flat_convolution_gives_beta() {
+    alone(machine(), || {
+        let device = Device::cuda(0).unwrap();
+        for eps in [0.0, 1e-5] {
+            let input = Shape5 { batch: 1, channels: 2, depth: 1, height: 1, width: 1 };
+            let kernel = KernelShape { in_channels: 2, out_channels: 40, depth: 3, height: 3, width: 3 };
+            let problem = Problem::builder(input, kernel).stride([2; 3]).eps(eps).build().unwrap();
+            let mut tensors = Draws::usual(&problem, 3).tensors::<f32>(&problem).unwrap();
+            tensors.input.fill(100.0);
+            for ((_, c, ..), tap) in tensors.kernel.indexed_iter_mut() {
+                *tap = 1.0 + 0.1 * c as f32;
+            }
+            for precision in [Precision::Default, Precision::Strict] {
+                let out = run(&device, &problem, spectral(precision), &tensors);
+                assert!(out.batch_var.unwrap().iter().all(|&var| var >= 0.0));
+                assert_eq!(out.output.into_raw_vec_and_offset().0, tensors.bn_bias.clone().unwrap().to_vec());
             }
         }
     });

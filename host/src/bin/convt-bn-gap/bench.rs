@@ -223,6 +223,7 @@ struct Found {
 
 impl Found {
     fn as_json(&self, problem: &Problem) -> String {
+        let convolution = problem.convolution();
         let (min_ms, max_ms) = min_and_max(&self.measured.runs_ms);
         let whole: f64 = self.measured.stages.iter().map(|stage| median(&stage.runs_ms)).sum();
         let stages: Vec<Value> = self.measured.stages.iter().map(|stage| stage_as_json(stage, whole)).collect();
@@ -234,6 +235,13 @@ impl Found {
             "dtype": self.recipe.dtype.to_string(),
             "reason": self.recipe.reason,
             "shape": report::shape_numbers(problem),
+            "convolution": {
+                "stride": convolution.stride,
+                "padding": convolution.padding,
+                "output_padding": convolution.output_padding,
+                "dilation": convolution.dilation,
+                "groups": convolution.groups,
+            },
             "error": self.error.value,
             "median_ms": median(&self.measured.runs_ms),
             "min_ms": min_ms,
