@@ -72,43 +72,41 @@ pub mod device {
     //! The device code.
     use cuda_std::global::GlobalMut;
     use cuda_std::thread::lane_index;
-    use cuda_std::unroll;
     use cuda_std::warp::{any, ballot, broadcast};
 
     use super::*;
-    use crate::conv_shape::div_rem;
     use crate::element::Value;
     use crate::phased_conv::split;
-
-    /// Elements of a lane in flight.
-    const FLIGHT: usize = 8;
 
     /// Makes those means of channel `c`, (b, c), NaN whose image has not one sign alone in what an infinite tap carries.
     ///
     /// # Safety
     /// The operands hold what they say, and c < Cout; all lanes of a warp come together. Lane b mod 32 alone accesses the mean of image b,
-    /// and no other warp any of this channel.
-    pub(crate) unsafe fn settle_infinite_taps<T: Value>(p: &Operands<T>, c: u32, mean: GlobalMut<f64>) {
-        let (shape, options) = (&p.shape, &p.options);
-        let ins = split(shape.in_channels, options.groups).0;
-        let taps = shape.taps() as u64;
-        let outs = split(shape.out_channels, options.groups).0;
+    /// and no other warp any of this channel. `WHOLE` is whether every tap carries all of its input channel.
+    pub(crate) unsafe fn settle_infinite_taps<T: Value, const WHOLE: bool>(
+        p: &Operands<T>,
+        c: u32,
+        mean: GlobalMut<f64>,
+    ) {
+        let (shape, groups) = (&p.shape, p.options.groups);
+        let (ins, outs, taps) = (split(shape.in_channels, groups).0, split(shape.out_channels, groups).0, shape.taps());
         let (group, column) = split(c, outs);
-        let depth = ins as u64 * taps;
-        let (mut first, mut seen) = (0u64, None);
-        while first < depth {
-            let at = first + lane_index() as u64;
+        // Taps one by one, each lane every 32nd. No divisions here and below: they are long, and this must not be in the way.
+        let mut of_lane = Steps { at: [0, 0, lane_index()], extents: [1, ins, taps] };
+        of_lane.carry();
+        let mut seen = None;
+        while any(of_lane.is_inside()) {
+            let [_, ci, k] = of_lane.at;
             let mut infinite = false;
-            if at < depth {
-                let (ci, k) = div_rem(at, taps);
-                let row = ((group * ins) as u64 + ci) * outs as u64 + column as u64;
+            if of_lane.is_inside() {
+                let row = (group * ins + ci) as u64 * outs as u64 + column as u64;
                 // SAFETY: a tap of the channel.
-                infinite = unsafe { p.kernel.load(row * taps + k) }.to_f64().abs() == f64::INFINITY;
+                infinite = unsafe { p.kernel.load(row * taps as u64 + k as u64) }.to_f64().abs() == f64::INFINITY;
             }
             let mut left = ballot(infinite);
             while left != 0 {
-                let (ci, k) = div_rem(first + left.trailing_zeros() as u64, taps);
-                let carried = Carried::by(p, group * ins + ci as u32, k as u32);
+                let lane = left.trailing_zeros();
+                let carried = Carried::by::<T, WHOLE>(p, group * ins + broadcast(ci, lane), broadcast(k, lane));
                 if seen != Some(carried) {
                     // SAFETY: the caller's promise; a channel and a tap that exist.
                     unsafe { settle_carried(p, carried, c, mean) };
@@ -116,7 +114,38 @@ pub mod device {
                 }
                 left &= left - 1;
             }
-            first += 32;
+            of_lane.step();
+        }
+    }
+
+    /// A lane's place among elements in C order, of which it takes every 32nd.
+    #[derive(Clone, Copy)]
+    struct Steps {
+        at: [u32; 3],
+        extents: [u32; 3],
+    }
+
+    impl Steps {
+        #[inline(always)]
+        fn is_inside(&self) -> bool {
+            self.at[0] < self.extents[0]
+        }
+
+        #[inline(always)]
+        fn step(&mut self) {
+            self.at[2] += 32;
+            self.carry();
+        }
+
+        #[inline(always)]
+        fn carry(&mut self) {
+            while self.at[2] >= self.extents[2] && self.is_inside() {
+                self.at[2] -= self.extents[2];
+                self.at[1] += 1;
+                if self.at[1] == self.extents[1] {
+                    self.at = [self.at[0] + 1, 0, self.at[2]];
+                }
+            }
         }
     }
 
@@ -129,12 +158,15 @@ pub mod device {
 
     impl Carried {
         #[inline(always)]
-        fn by<T>(p: &Operands<T>, ci: u32, k: u32) -> Self {
+        fn by<T, const WHOLE: bool>(p: &Operands<T>, ci: u32, k: u32) -> Self {
             let (shape, options) = (&p.shape, &p.options);
+            let [d, h, w] = shape.input;
+            if WHOLE {
+                return Self { ci, ranges: [(0, d), (0, h), (0, w)] };
+            }
             let (line, k2) = split(k, shape.kernel[2]);
             let (k0, k1) = split(line, shape.kernel[1]);
-            let along = |axis: usize, k: u32| options.inside(axis, k, shape.input[axis]);
-            Self { ci, ranges: [along(0, k0), along(1, k1), along(2, k2)] }
+            Self { ci, ranges: [options.inside(0, k0, d), options.inside(1, k1, h), options.inside(2, k2, w)] }
         }
     }
 
@@ -144,10 +176,11 @@ pub mod device {
     /// As there; ci < Cin, and a tap carries them.
     #[inline(always)]
     unsafe fn settle_carried<T: Value>(p: &Operands<T>, carried: Carried, c: u32, mean: GlobalMut<f64>) {
-        let shape = &p.shape;
-        let Carried { ci, ranges: [d, h, w] } = carried;
-        let [height, width] = [(h.1 - h.0) as u64, (w.1 - w.0) as u64];
-        let count = (d.1 - d.0) as u64 * height * width;
+        let (shape, Carried { ci, ranges: [d, h, w] }) = (&p.shape, carried);
+        let extents = [d.1 - d.0, h.1 - h.0, w.1 - w.0];
+        if extents[1] == 0 || extents[2] == 0 {
+            return;
+        }
         let mut b = 0;
         while b < shape.batch {
             let (at, owner) = (b as u64 * shape.out_channels as u64 + c as u64, b % 32);
@@ -157,25 +190,20 @@ pub mod device {
                 settled = unsafe { mean.load(at) }.is_nan();
             }
             let x = p.input.offset((b as u64 * shape.in_channels as u64 + ci as u64) * shape.volume());
-            let (mut signs, mut first) = (Signs::NONE, 0u64);
+            let (mut signs, mut of_lane) = (Signs::NONE, Steps { at: [0, 0, lane_index()], extents });
+            of_lane.carry();
             let mut cancels = broadcast(settled as u32, owner) != 0;
-            while !cancels && first < count {
-                let mut values = [0f64; FLIGHT];
-                unroll!(i < FLIGHT, {
-                    let at = first + (32 * i as u32 + lane_index()) as u64;
-                    // Past the end the last one comes again.
-                    let (line, column) = div_rem(if at < count { at } else { count - 1 }, width);
-                    let (plane, row) = div_rem(line, height);
-                    let line = (d.0 as u64 + plane) * shape.input[1] as u64 + h.0 as u64 + row;
+            while !cancels && any(of_lane.is_inside()) {
+                if of_lane.is_inside() {
+                    let [i0, i1, i2] = of_lane.at;
+                    let line = (d.0 + i0) as u64 * shape.input[1] as u64 + (h.0 + i1) as u64;
                     // SAFETY: an element of the box, and so of the volume.
-                    values[i] = unsafe { x.load(line * shape.input[2] as u64 + w.0 as u64 + column) }.to_f64();
-                });
-                unroll!(i < FLIGHT, {
-                    signs = signs.and(values[i]);
-                });
+                    let value = unsafe { x.load(line * shape.input[2] as u64 + (w.0 + i2) as u64) };
+                    signs = signs.and(value.to_f64());
+                }
+                of_lane.step();
                 signs = signs.of_warp();
                 cancels = signs.cancel_infinity();
-                first += 32 * FLIGHT as u64;
             }
             if lane_index() == owner && cancels {
                 // SAFETY: as above.

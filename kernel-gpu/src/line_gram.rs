@@ -50,10 +50,10 @@ pub struct LineGram {
     pub coefficients: Global<f32>,
     /// Out: `[line − first_line][component][block − first_block][16][16][re, im]`; component 0 is C_0, 2l − 1 is C_l, 2l is S_l.
     pub sums: GlobalMut<f32>,
-    /// The extents; the batch is this cut's.
+    /// The extents of a group and this cut of the batch, of taps without gaps: of the input's no more counts than the frequencies.
     pub spectrum: Spectrum,
-    /// Those of a group, of which this is one: what is above begins with its first channel.
-    pub grid: Grid,
+    /// Rows from one eight slots to the next: those of all groups. What is above begins with the group's first.
+    pub rows: u32,
     /// The first line.
     pub first_line: u32,
     /// How many.
@@ -65,16 +65,34 @@ pub struct LineGram {
 }
 
 impl LineGram {
+    /// The grid of the group.
+    #[inline(always)]
+    pub const fn grid(&self) -> Grid {
+        Grid::of(&self.spectrum.shape)
+    }
+
+    /// Words of a line, of all groups.
+    #[inline(always)]
+    pub const fn line_words(&self) -> u64 {
+        self.rows as u64 * self.spectrum.slots() as u64
+    }
+
+    /// Where a line keeps a slot of a row.
+    #[inline(always)]
+    pub const fn place(&self, row: u32, slot: u32) -> u64 {
+        (slot / 8 * 8) as u64 * self.rows as u64 + (8 * row + slot % 8) as u64
+    }
+
     /// Components of a line: 2·K2 − 1.
     #[inline(always)]
     pub const fn components(&self) -> u32 {
-        self.grid.m()[2]
+        self.grid().m()[2]
     }
 
     /// Passes of `lags` lags; one, if there is but C_0.
     #[inline(always)]
     pub const fn passes(&self, lags: u32) -> u32 {
-        passes(self.grid.kernel[2], lags)
+        passes(self.spectrum.shape.kernel[2], lags)
     }
 
     /// Pairs of blocks.
@@ -428,7 +446,7 @@ pub mod device {
             };
             put(if target.pass == 0 { Some(&self.zero) } else { None });
             unroll!(lag < 4, {
-                if lag < LAGS && target.pass * LAGS as u32 + (lag as u32) + 1 < p.grid.kernel[2] {
+                if lag < LAGS && target.pass * LAGS as u32 + (lag as u32) + 1 < p.spectrum.shape.kernel[2] {
                     put(Some(&self.cos[lag]));
                     put(Some(&self.sin[lag]));
                 }

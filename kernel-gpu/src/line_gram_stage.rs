@@ -110,7 +110,7 @@ pub mod device {
         /// Item `number` of the launch: units of blocks run first, then passes, then lines.
         #[inline(always)]
         pub fn new(p: &LineGram, lags: u32, number: u32) -> Self {
-            let (s, grid) = (&p.spectrum, &p.grid);
+            let (s, grid) = (&p.spectrum, p.grid());
             let (rest, unit) = div_rem(number, p.units());
             let (turn, pass) = div_rem(rest, p.passes(lags));
             let line = line_in_turn(s, p.first_line, p.lines, turn);
@@ -136,10 +136,10 @@ pub mod device {
             });
             let (fo, fr) = s.frequencies(line);
             let (strict, low) = match s.strict_index(fo, fr) {
-                Some(index) => (true, p.low.offset(index as u64 * s.line_words())),
+                Some(index) => (true, p.low.offset(index as u64 * p.line_words())),
                 None => (false, p.high),
             };
-            let high = p.high.offset(line as u64 * s.line_words());
+            let high = p.high.offset(line as u64 * p.line_words());
             let sides = [[0, places[0]], [places[1], places[2]]];
             let target = Target { line: line - p.first_line, pass, first };
             Self { target, strict, tiles, held, sides, high, low }
@@ -222,7 +222,7 @@ pub mod device {
             let low = STRICT && share.plane >= 2;
             let slot = if low { 2 * share.plane - 4 } else { 2 * share.plane };
             let words = if low { item.low } else { item.high };
-            Self { p, item, words: words.offset(p.spectrum.place(0, share.image, slot)) }
+            Self { p, item, words: words.offset(p.place(share.image, slot)) }
         }
 
         /// False past the last stage.
@@ -256,14 +256,14 @@ pub mod device {
             let (shape, share) = (&self.p.spectrum.shape, Share::mine());
             // Opaque: else its multiples are kept in registers that the products need.
             let (image, pitch) = (stage.image + share.image, opaque(8 * shape.batch as u64));
-            let words = self.words.offset(self.p.spectrum.place(0, stage.image, stage.slot));
+            let words = self.words.offset(self.p.place(stage.image, stage.slot));
             let mut to = Self::buffer(buffer).offset(share.place());
             unroll!(held < 3, {
                 if (held as u32) < self.item.held {
                     let channel = self.item.tiles[held] * TILE + share.channel;
                     let from = words.offset(channel as u64 * pitch);
                     // Channels that exist, of this image: channel, channel + 2, …
-                    let exist = if image < shape.batch { self.p.grid.in_channels.saturating_sub(channel) } else { 0 };
+                    let exist = if image < shape.batch { shape.in_channels.saturating_sub(channel) } else { 0 };
                     let mut from = from;
                     if exist > 14 {
                         unroll!(i < 8, {
@@ -313,7 +313,7 @@ pub mod device {
                     self.item.tiles[2]
                 };
                 let channel = tile * TILE + share.channel + row % (TILE / 2) * 2;
-                if channel < self.p.grid.in_channels && image < shape.batch {
+                if channel < shape.in_channels && image < shape.batch {
                     // SAFETY: ci < Cin, b < B; the words are this thread's copies.
                     unsafe {
                         let e = self.p.row_exponent.load(channel as u64 * shape.batch as u64 + image as u64);

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Chan, Golub, LeVeque: *Updating Formulae and a Pairwise Algorithm for Computing Sample Variances* (1979). Nothing
-//! cancels: M2 is a sum of non-negative terms. All f64. Where a mean is infinite, δ may be ∞ − ∞: the means add up then, and M2 is NaN.
+//! cancels: M2 is a sum of non-negative terms. All f64. Where a mean is infinite, δ may be ∞ − ∞: the means add up then, and M2 is not finite.
 //!
 //! The formulae hold for a negative count as well, which takes values away again that were counted too many. That may cancel.
 
@@ -34,12 +34,12 @@ impl Moments {
             return other;
         }
         let count = self.count + other.count;
-        if !(self.mean.is_finite() && other.mean.is_finite()) {
-            return Self { count, mean: self.mean + other.mean, m2: f64::NAN };
-        }
         let delta = other.mean - self.mean;
         let share = other.count / count;
-        Self { count, mean: self.mean + delta * share, m2: self.m2 + other.m2 + delta * delta * self.count * share }
+        let mean = self.mean + delta * share;
+        // ∞ − ∞, perhaps.
+        let mean = if mean.is_nan() { self.mean + other.mean } else { mean };
+        Self { count, mean, m2: self.m2 + other.m2 + delta * delta * self.count * share }
     }
 
     /// The merge of all 32 lanes' moments, in lane 0; the others hold partial merges.
@@ -91,7 +91,7 @@ mod tests {
         let (up, down, finite) = (infinite(f64::INFINITY), infinite(f64::NEG_INFINITY), of(&[1.0, 4.0]));
         for (a, b, mean) in [(up, up, up.mean), (up, finite, up.mean), (finite, down, down.mean)] {
             let merged = a.merge(b);
-            assert!(merged.mean == mean && merged.m2.is_nan() && merged.count == 4.0, "{merged:?}");
+            assert!(merged.mean == mean && !merged.m2.is_finite() && merged.count == 4.0, "{merged:?}");
         }
         assert!(up.merge(down).mean.is_nan() && infinite(f64::NAN).merge(up).mean.is_nan());
         // Not those whose difference overflows.

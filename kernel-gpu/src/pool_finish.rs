@@ -111,7 +111,7 @@ pub mod device {
             // SAFETY: an element of `mean` and of `m2`, for finish_channel asks for those of its channel.
             let moments = |at| unsafe { (p.mean.load(at), p.m2.load(at)) };
             // SAFETY: channel < Cout, and this warp owns it; lanes read what is theirs.
-            unsafe { finish_channel(p, channel, moments) };
+            unsafe { finish_channel::<_, false>(p, channel, moments) };
             channel += grid_dim_x();
         }
     }
@@ -120,9 +120,10 @@ pub mod device {
     ///
     /// # Safety
     /// As the kernel, but `m2` is not read here, and only that lane has accessed element (b, c) of `mean`, which holds what it
-    /// gives; channel < Cout, all lanes come together, and nobody else finishes it.
+    /// gives; channel < Cout, all lanes come together, and nobody else finishes it;
+    /// `WHOLE` is whether every tap carries all of its input channel.
     #[inline(always)]
-    pub(crate) unsafe fn finish_channel<T: Value>(
+    pub(crate) unsafe fn finish_channel<T: Value, const WHOLE: bool>(
         p: &PoolFinish<T>,
         channel: u32,
         row_moments: impl Fn(u64) -> (f64, f64),
@@ -146,17 +147,24 @@ pub mod device {
         let bias = if p.conv_bias.is_null() { 0.0 } else { unsafe { p.conv_bias.load(c) }.to_f64() };
         let bias = p.scale * bias;
 
-        let Moments { count, mean: mut mu, m2 } = merge_rows(p, at, &row_moments);
+        let mut settled = false;
+        let moments_of = |settled: bool, at| {
+            let (mean, m2) = row_moments(at);
+            // SAFETY: this lane's, for all that is asked for is.
+            (if settled { unsafe { p.mean.load(at) } } else { mean }, m2)
+        };
+        let Moments { count, mean: mu, m2 } = loop {
+            let moments = merge_rows(p, at, |at| moments_of(settled, at));
+            // The same in all lanes.
+            if settled || (moments.mean.is_finite() && moments.m2.is_finite()) {
+                break moments;
+            }
+            // SAFETY: the caller's promise; all lanes come here.
+            unsafe { settle_infinite_taps::<_, WHOLE>(&p.operands, channel, p.mean) };
+            settled = true;
+        };
         // What rounding left of a sum of 0, if phases are counted longer than they are.
         let m2 = if m2 < 0.0 { 0.0 } else { m2 };
-        let not_finite = !(mu.is_finite() && m2.is_finite());
-        // SAFETY: this lane's, for all that is asked for is.
-        let settled = |at| (unsafe { p.mean.load(at) }, f64::NAN);
-        if not_finite {
-            // SAFETY: the caller's promise; all lanes have the same `not_finite`.
-            unsafe { settle_infinite_taps(&p.operands, channel, p.mean) };
-            mu = merge_rows(p, at, settled).mean;
-        }
         let variance = m2 / count;
         // 0; NaN where the bias is not finite, which then is in every z, or the mean is not, which some z then is like.
         let cancelled = bias * 0.0 + mu * 0.0;
@@ -171,7 +179,7 @@ pub mod device {
         let gain = weight * inverse;
         let mut b = lane;
         while b < p.batch {
-            let (m, _) = if not_finite { settled(at(b)) } else { row_moments(at(b)) };
+            let (m, _) = moments_of(settled, at(b));
             // SAFETY: b < B and c < Cout; each output has one writer.
             unsafe { p.output.store(at(b), (m - center).fma(gain, shift)) };
             b += 32;

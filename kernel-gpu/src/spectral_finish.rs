@@ -11,7 +11,7 @@
 //! that P − Φ·N may be negative.
 //!
 //! E is of all images together, and only the sum over b of their M2 is asked for: so that of b = 0 has all of it.
-//! One block a channel. Thread i adds parts i, i + 256, … in order, a warp's threads as a tree, and the first warp the warps'
+//! One block a channel. Thread i adds parts i, i + 256, … in order, phase by phase, a warp's threads as a tree, and the first warp the warps'
 //! sums. Of 32 images at a time, lane b of each of the eight warps adds every eighth product of a phase, and of the first warp the
 //! eight. All f64. Then the first warp finishes the channel; lane b's images are those whose mean it made. Eight loads a
 //! thread are in flight, and all that do not depend on each other are asked for first: the time is latency.
@@ -75,7 +75,6 @@ pub mod device {
     use cuda_std::warp::shuffle_xor;
 
     use super::*;
-    use crate::conv_shape::div_rem;
     use crate::infinities::device::taps_cancel_infinity;
     use crate::moments::Moments;
     use crate::pool_finish::device::finish_channel;
@@ -95,7 +94,7 @@ pub mod device {
                     let first = lane_index() as u64 * p.finish.channels as u64 + channel as u64;
                     // This thread wrote those of further images.
                     let row_moments = |at| if at == first { moments } else { (p.mean.load(at), p.m2.load(at)) };
-                    finish_channel(&p.finish, channel, row_moments);
+                    finish_channel::<_, true>(&p.finish, channel, row_moments);
                 }
                 sync_threads();
             }
@@ -141,19 +140,23 @@ pub mod device {
         // with a barrier between its write and the reads of others.
         unsafe {
             // Asked for before the products are, waited for after them.
-            let mut values = some_energies(p, &place, thread as u64);
+            let mut values = some_energies(p, &place, 0, thread as u64);
             let mut product = share_of_product(p, &place, 0, 0);
             let mut energy = 0f64;
-            let mut number = thread as u64;
+            let (mut part, mut phase) = (thread as u64, 0);
             loop {
                 unroll!(i < 8, {
                     energy += values[i];
                 });
-                number += 8 * THREADS as u64;
-                if number >= p.parts * p.phases as u64 {
-                    break;
+                part += 8 * THREADS as u64;
+                if part >= p.parts {
+                    phase += 1;
+                    part = thread as u64;
+                    if phase == p.phases {
+                        break;
+                    }
                 }
-                values = some_energies(p, &place, number);
+                values = some_energies(p, &place, phase, part);
             }
             unroll!(i < 5, {
                 energy += shuffle_xor(energy, 16 >> i);
@@ -162,7 +165,7 @@ pub mod device {
                 energies.store(warp, energy);
             }
 
-            let of_phase = p.phase_positions as f64;
+            let (of_phase, share) = (p.phase_positions as f64, 1.0 / p.phase_positions as f64);
             let rest = p.finish.positions as f64 - p.phases as f64 * of_phase;
             let (mut of_first, mut first) = ((0.0, 0.0), 0);
             while first < p.finish.batch {
@@ -178,7 +181,7 @@ pub mod device {
                         unroll!(i < 8, {
                             sum += products.load(IMAGES * i as u32 + lane);
                         });
-                        moments = moments.merge(Moments { count: of_phase, mean: sum / of_phase, m2: 0.0 });
+                        moments = moments.merge(Moments { count: of_phase, mean: sum * share, m2: 0.0 });
                     }
                     sync_threads();
                     phase += 1;
@@ -193,7 +196,7 @@ pub mod device {
                         unroll!(i < 8, {
                             within += energies.load(i as u32);
                         });
-                        m2 += within / of_phase;
+                        m2 += within * share;
                     }
                     let s = p.finish.scale;
                     let (at, mean, m2) = ((first + lane) as u64 * channels + c, s * mean, s * s * m2);
@@ -228,20 +231,18 @@ pub mod device {
         cancels
     }
 
-    /// The energies of a channel numbered number, number + 256, …, those of all phases of a part after each other; 0 past the last.
+    /// Energies of parts part, part + 256, … of a channel's phase, 0 past the last.
     ///
     /// # Safety
-    /// The place is a channel's.
+    /// The place is a channel's, and the phase exists.
     #[inline(always)]
-    unsafe fn some_energies(p: &SpectralFinish, place: &Place, number: u64) -> [f64; 8] {
+    unsafe fn some_energies(p: &SpectralFinish, place: &Place, phase: u32, part: u64) -> [f64; 8] {
         let mut values = [0f64; 8];
         unroll!(i < 8, {
-            let number = number + i as u64 * THREADS as u64;
-            let (part, phase) = if p.phases == 1 { (number, 0) } else { div_rem(number, p.phases as u64) };
+            let part = part + i as u64 * THREADS as u64;
             if part < p.parts {
-                let column = place.column as u64 + phase;
                 // SAFETY: a part, a channel of the group and a phase.
-                values[i] = unsafe { place.energy.load(part * place.columns as u64 + column) };
+                values[i] = unsafe { place.energy.load(part * place.columns as u64 + (place.column + phase) as u64) };
             }
         });
         values

@@ -22,7 +22,7 @@ pub(super) unsafe fn launch(
     bound: &Bound<'_>,
 ) -> Result<(), CudaError> {
     // A block an item: the sums of as many as fit in memory are fewer than 2^31.
-    let blocks = parameters.items(lags(parameters.grid.kernel[2])).clamp(1, i32::MAX as u64) as u32;
+    let blocks = parameters.items(lags(parameters.grid().kernel[2])).clamp(1, i32::MAX as u64) as u32;
     // SAFETY: the caller's promise.
     unsafe { kernel.launch("launching line_gram", blocks, parameters, stream, bound) }
 }

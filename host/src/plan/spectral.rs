@@ -14,6 +14,7 @@
 
 use std::fmt;
 
+use kernel_gpu::conv_shape::ConvShape;
 use kernel_gpu::gram_grid::Grid;
 use kernel_gpu::line_gram_stage::IMAGES;
 use kernel_gpu::spectrum::Spectrum;
@@ -155,6 +156,14 @@ impl CudaSpectral {
         let mut spectrum = self.spectrum;
         spectrum.shape.batch = self.images.min(self.spectrum.shape.batch - first);
         spectrum
+    }
+
+    /// The extents of a group of a cut, as if its taps had no gaps and the input as many elements as leave the frequencies what they are.
+    pub fn of_group(&self, cut: &Spectrum) -> Spectrum {
+        let (n, kernel) = (cut.n(), self.grid.kernel);
+        let input = [0, 1, 2].map(|axis| n[axis] + 1 - kernel[axis]);
+        let shape = ConvShape { in_channels: self.grid.in_channels, input, kernel, ..cut.shape };
+        Spectrum { shape, ..*cut }
     }
 
     /// How many cuts of the batch there are.

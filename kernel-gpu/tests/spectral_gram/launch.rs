@@ -65,7 +65,7 @@ pub fn run(case: &Case, data: &Data, first: u32, schedule: Schedule) -> (Vec<f32
             coefficients: table.global(),
             sums: sums.global_mut().offset(u64::from(first_line * m[2]) * inner),
             spectrum: *s,
-            grid: *grid,
+            rows: s.rows(),
             first_line,
             lines: count,
             first_block: first,
