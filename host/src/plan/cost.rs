@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! direct    15 µs + flop of the convolution / 22·10¹²                      (CUDA cores, f32, as measured on an H100)
+//!           15 µs + flop of the tiles / 5.5·10¹²                           (with options)
 //!           40 µs + bytes / 1.4·10¹² + flop of the tiles / 1.35·10¹⁴         (tensor cores, f32; f16 and bf16 3·10¹⁴)
 //!           + 10 µs a round of tiles
 //! spectral  40 µs + 3 µs a launch of the Gram matrices and the energies + 6 µs a round of volumes
@@ -25,6 +26,8 @@ const DIRECT_LAUNCHES: f64 = 15e-6;
 const DIRECT_RATE: f64 = 22e12;
 /// The same in strict precision, whose sums are in f64.
 const DIRECT_STRICT_RATE: f64 = 11e12;
+/// How many times as long a form with options takes for the same tiles (measured, H200: 64 groups of one channel, 3×3×3, 4.6 times).
+const OPTIONS: f64 = 4.0;
 /// Seconds of the launches of the direct way on tensor cores.
 const TENSOR_LAUNCHES: f64 = 40e-6;
 /// Multiplications and additions a second on tensor cores, of f32 in three products.
@@ -74,7 +77,14 @@ pub struct Cost {
 /// Seconds that the direct way is expected to take.
 pub(super) fn direct_seconds(direct: &CudaDirect, precision: Precision) -> f64 {
     let rate = if precision == Precision::Strict { DIRECT_STRICT_RATE } else { DIRECT_RATE };
-    DIRECT_LAUNCHES + direct.flops() as f64 / rate
+    let form = direct.form();
+    if !form.options {
+        return DIRECT_LAUNCHES + direct.flops() as f64 / rate;
+    }
+    // A tile computes all of its channels, of which a group may have few.
+    let computed = f64::from(direct.work.channel_tiles) * f64::from(form.tile.channels());
+    let flops = direct.flops() as f64 * computed / f64::from(direct.shape.out_channels.max(1));
+    DIRECT_LAUNCHES + flops * OPTIONS / rate
 }
 
 /// Seconds that the direct way on tensor cores is expected to take. A block's products take as long alone as beside others.

@@ -39,7 +39,7 @@ struct CommandLine {
 enum Command {
     Run(Box<run::Arguments>),
     Verify(verify::Arguments),
-    Bench(bench::Arguments),
+    Bench(Box<bench::Arguments>),
     Demo(demo::Arguments),
     Devices(devices::Arguments),
 }

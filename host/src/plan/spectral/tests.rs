@@ -1,6 +1,6 @@
 use super::*;
 use crate::plan::{Algorithm, AlgorithmChoice, Backend, CudaRecipe};
-use crate::problem::{KernelShape, Mode, Shape5};
+use crate::problem::{KernelShape, Mode, ProblemBuilder, Shape5};
 use kernel_gpu::volume_transform::{FORM_8, FORM_HELD_4, FORM_HELD_8};
 
 fn facts() -> DeviceFacts {
@@ -14,9 +14,13 @@ fn facts() -> DeviceFacts {
 }
 
 fn problem(x: [usize; 5], out_channels: usize, k: [usize; 3]) -> Problem {
+    problem_builder(x, out_channels, k).build().unwrap()
+}
+
+fn problem_builder(x: [usize; 5], out_channels: usize, k: [usize; 3]) -> ProblemBuilder {
     let input = Shape5 { batch: x[0], channels: x[1], depth: x[2], height: x[3], width: x[4] };
     let kernel = KernelShape { in_channels: x[1], out_channels, depth: k[0], height: k[1], width: k[2] };
-    Problem::builder(input, kernel).build().unwrap()
+    Problem::builder(input, kernel)
 }
 
 fn design(problem: &Problem, options: PlanOptions) -> Result<CudaSpectral, Ineligible> {
@@ -242,6 +246,16 @@ fn auto_takes_what_is_estimated_to_be_less() {
     assert_eq!(auto([32, 64, 1, 1, 1000], 64, [1, 1, 9]), Algorithm::Direct, "a line");
     assert_eq!(auto([4, 32, 2, 4, 4096], 32, [2, 3, 9]), Algorithm::Direct, "a long axis");
     assert_eq!(chosen(&kernelbench_77(16), DType::F64, PlanOptions::default()), Algorithm::Direct);
+    let with = |x: [usize; 5], cout, k, change: fn(ProblemBuilder) -> ProblemBuilder| {
+        let problem = change(problem_builder(x, cout, k)).build().unwrap();
+        chosen(&problem, DType::F32, PlanOptions::default())
+    };
+    let decoder = [16, 64, 8, 16, 16];
+    assert_eq!(with(decoder, 32, [4; 3], |b| b.stride([2; 3])), Algorithm::Spectral, "a stride");
+    assert_eq!(with(decoder, 32, [4; 3], |b| b.stride([2; 3]).padding([1; 3])), Algorithm::Direct, "padding");
+    assert_eq!(with([16, 64, 8, 32, 32], 64, [3; 3], |b| b.dilation([2; 3])), Algorithm::Spectral, "a dilation");
+    assert_eq!(with([16, 64, 16, 32, 32], 1, [3; 3], |b| b.groups(64)), Algorithm::Spectral, "many groups");
+    assert_eq!(with([2, 64, 2, 3, 4], 1, [3; 3], |b| b.groups(64)), Algorithm::Direct, "many groups of little");
     let force = |algorithm| PlanOptions { algorithm: AlgorithmChoice::Force(algorithm), ..PlanOptions::default() };
     let small = problem([2, 3, 4, 5, 6], 7, [3, 3, 3]);
     assert_eq!(chosen(&small, DType::F32, force(Algorithm::Spectral)), Algorithm::Spectral);
