@@ -8,7 +8,7 @@
 //!
 //! What the left side takes of the input is its correlation at lags |l_a| < K_a, for taps are no further apart. Ĝ is the
 //! spectrum of just these lags, of which M_a an axis determine all: however large the input, ∏ M_a points are enough. The
-//! axes' roles, outer, half and pair, are [`Spectrum`]'s.
+//! axes' roles, outer, half and pair, are [`Spectrum`](crate::spectrum::Spectrum)'s.
 //!
 //! **Gaps.** Taps that are λ_a elements apart along an axis (dilated ones) see lags that are multiples of λ_a: the same with l·λ_a for l
 //! beside f, and with N = D + (K − 1)·λ. The grid is as small as that of taps without gaps.

@@ -91,7 +91,7 @@ pub mod device {
         let (shape, groups) = (&p.shape, p.options.groups);
         let (ins, outs, taps) = (split(shape.in_channels, groups).0, split(shape.out_channels, groups).0, shape.taps());
         let (group, column) = split(c, outs);
-        // Taps one by one, each lane every 32nd. No divisions here and below: they are long, and this must not be in the way.
+        // Each lane takes every 32nd tap. It counts on instead of dividing: this is not to be in the way of what is always done.
         let mut of_lane = Steps { at: [0, 0, lane_index()], extents: [1, ins, taps] };
         of_lane.carry();
         let mut seen = None;

@@ -154,7 +154,7 @@ fn every_form_is_among_the_kernels() {
         let same = kernels.iter().filter(|kernel| kernel.spec == spec).count();
         assert_eq!(same, 1, "{}", spec.name);
     }
-    assert_eq!(kernels.len(), conv::FORMS.len() + implicit_gemm::FORMS.len() + volume_transform::FORMS.len() + 21);
+    assert_eq!(kernels.len(), conv::FORMS.len() + implicit_gemm::FORMS.len() + volume_transform::FORMS.len() + 22);
 }
 
 /// Each kind of disagreement is found: the comparison above can fail.
