@@ -48,6 +48,14 @@ fn assert_agree(problem: &Problem, tensors: &Tensors<f64>) {
     }
 }
 
+/// Whether an error of 1e-10 can be told: the definition's own rounding, some 1e-15 of an output, is well below that of what samples differ
+/// by. Samples that are all the same are judged by their absolute error.
+fn tells(tensors: &Tensors<f64>, expected: &Outputs<f64>) -> bool {
+    let beta = |c: usize| tensors.bn_bias.as_ref().map_or(0.0, |beta| beta[c]);
+    let effect = expected.output.indexed_iter().fold(0f64, |most, ((_, c, ..), out)| most.max((out - beta(c)).abs()));
+    !(1e-12..1e-4).contains(&effect)
+}
+
 fn assert_agrees(problem: &Problem, tensors: &Tensors<f64>, expected: &Outputs<f64>, way: Way) {
     let found = run(problem, &tensors.as_inputs(), way).unwrap();
     let error = output_error(found.output.view(), expected.output.view(), tensors.as_inputs().bn_bias).unwrap();
@@ -116,7 +124,10 @@ proptest! {
         draws.conv_bias = draws.conv_bias.filter(|_| given[1]);
         draws.bn_weight = draws.bn_weight.filter(|_| given[2]);
         draws.bn_bias = draws.bn_bias.filter(|_| given[3]);
-        assert_agree(&problem, &draws.tensors(&problem).unwrap());
+        let tensors = draws.tensors(&problem).unwrap();
+        let expected = definition(&problem, &tensors);
+        prop_assume!(tells(&tensors, &expected));
+        WAYS.into_iter().for_each(|way| assert_agrees(&problem, &tensors, &expected, way));
     }
 
     /// Every option in every combination, by convolution.
@@ -137,6 +148,7 @@ proptest! {
         let problem = built.unwrap();
         let tensors = Draws::usual(&problem, seed).tensors(&problem).unwrap();
         let expected = definition(&problem, &tensors);
+        prop_assume!(tells(&tensors, &expected));
         assert_agrees(&problem, &tensors, &expected, WAYS[1]);
         if spectral_eligible(&problem).is_ok() {
             assert_agrees(&problem, &tensors, &expected, WAYS[0]);
@@ -149,7 +161,10 @@ proptest! {
         let problem = builder([batch, 1, 2, 1, 1, width, 1, 1, kernel_w]).build();
         prop_assume!(problem.is_ok());
         let problem = problem.unwrap();
-        assert_agree(&problem, &Draws::usual(&problem, seed).tensors(&problem).unwrap());
+        let tensors = Draws::usual(&problem, seed).tensors(&problem).unwrap();
+        let expected = definition(&problem, &tensors);
+        prop_assume!(tells(&tensors, &expected));
+        WAYS.into_iter().for_each(|way| assert_agrees(&problem, &tensors, &expected, way));
     }
 }
 
