@@ -55,8 +55,8 @@ pub struct GridResample {
     pub grid: Grid,
     /// N0, the lines of one fr.
     pub column: u32,
-    /// N1/2 + 1, the fr of all launches.
-    pub inputs: u32,
+    /// N1: fr ≤ N1/2 in all launches.
+    pub row: u32,
     /// The first line; lines before it were an earlier launch's.
     pub first_line: u32,
     /// How many.
@@ -76,16 +76,20 @@ pub(crate) const PAIRS: u32 = 4;
 pub(crate) const PITCH: u32 = 16;
 /// Points of a tile beside 0, at most.
 const WIDEST: u32 = 4;
-/// Words of a step: eight lines' 32 numbers and a row of factors.
-pub(crate) const SLOT: u32 = 2 * PAIRS * 32 + PITCH;
+/// Words of a step: eight lines' 32 numbers, a row of factors of fr, and four of ±fo.
+pub(crate) const SLOT: u32 = 2 * PAIRS * 32 + PITCH + PAIRS * PITCH;
 /// Steps that a warp holds.
 pub(crate) const SLOTS: u32 = 8;
+/// Words of what a warp's points hold from earlier launches: of up to 5 × 5 points and their mirror images 32 numbers.
+const BEFORE: u32 = 2 * 25 * 32;
+/// Words of a warp.
+pub(crate) const OWN: u32 = SLOTS * SLOT + BEFORE;
 /// Warps below which each number is shared by two, or by four: some two a scheduler of a large GPU.
 const ENOUGH: u32 = 1024;
 
 /// The launch.
 pub const SPEC: KernelSpec =
-    KernelSpec { name: "grid_resample", threads: THREADS, min_blocks: 3, shared_bytes: 4 * WARPS * SLOTS * SLOT };
+    KernelSpec { name: "grid_resample", threads: THREADS, min_blocks: 3, shared_bytes: 4 * WARPS * OWN };
 
 /// Tiles of the points g < K of an axis: point 0 is in all of them.
 #[inline(always)]
@@ -146,6 +150,19 @@ impl GridResample {
         self.grid.m()[2] as u64 * self.blocks as u64 * BLOCK_WORDS as u64
     }
 
+    /// fr of all launches.
+    #[inline(always)]
+    pub(crate) const fn inputs(&self) -> u32 {
+        self.row / 2 + 1
+    }
+
+    /// Whether the plane holds both of two mirror images. Of these the second is not read: it is the first one with the sign σ, so that
+    /// p = 2·in[fo] and q = 0.
+    #[inline(always)]
+    pub(crate) const fn is_own_mirror(&self, fr: u32) -> bool {
+        fr == 0 || 2 * fr == self.row
+    }
+
     /// Pieces of 32 numbers and tiles; they fit 32 bits, for an output's memory does.
     #[inline(always)]
     const fn units(&self) -> u32 {
@@ -182,7 +199,7 @@ impl GridResample {
 
 pub mod device {
     //! The device code.
-    use cuda_std::async_copy::{commit_group, wait_group};
+    use cuda_std::async_copy::{commit_group, copy, wait_group};
     use cuda_std::float::Float;
     use cuda_std::shared::Shared;
     use cuda_std::thread::{block_idx_x, lane_index, warp_index};
@@ -192,7 +209,8 @@ pub mod device {
     use super::*;
     use crate::grid_resample_ring::device::Ahead;
     use crate::grid_resample_sums::device::{Group, Sums, gather};
-    use crate::spectrum::{EMPTY, TILE};
+    use crate::opaque::opaque;
+    use crate::spectrum::{EMPTY, TILE, rem};
 
     /// See the module.
     ///
@@ -249,16 +267,19 @@ pub mod device {
         let (component, block) = div_rem(line_block, p.blocks);
         let cosine = component == 0 || component % 2 == 1;
         let sign = if cosine == word.is_multiple_of(2) { 1.0 } else { -1.0 };
-        let ring = Shared::<f32>::dynamic(4 * SLOTS * SLOT * warp_index());
+        let ring = Shared::<f32>::dynamic(4 * OWN * warp_index());
         // SAFETY: the share is the warp's, the ring too; the block's channels, and m.
         unsafe {
+            if p.first_line > 0 && share.exists && share.way == 0 {
+                ask_for_earlier::<U, V>(p, &share, ring.offset(SLOTS * SLOT));
+            }
             let mut sums = steps::<U, V>(p, &share, ring, sign);
             if ways > 1 {
                 gather(&mut sums, ways, share.way, ring);
             }
             if share.exists && share.way == 0 {
                 let scale = scale(p, p.first_block + block, word / 2);
-                store(p, &share, &sums, scale);
+                store(p, &share, sums, ring, scale);
             }
         }
     }
@@ -274,100 +295,128 @@ pub mod device {
         ring: Shared<f32>,
         sign: f32,
     ) -> Sums<U, V> {
-        let (ways, (_, columns)) = (p.ways(), p.frequencies());
+        let (ways, (first_fr, columns)) = (p.ways(), p.frequencies());
         let all = groups(p.column) * columns;
-        let (mut step, end) = (all * share.way / ways, all * (share.way + 1) / ways);
-        let end = if share.exists { end } else { step };
-        let (mut group, mut fr) = div_rem(step, columns);
-        let outer = p.outer.offset((share.tiles[0] * outer_rows(p.column)) as u64 * PITCH as u64);
-        let (mut ahead, mut asked) = (Ahead::new(p, share, (group, fr)), step);
-        while asked < step + SLOTS - 1 {
-            if asked < end {
-                // SAFETY: the step is there; nobody uses the ring yet.
-                unsafe { ahead.bring(ring.offset(asked % SLOTS * SLOT)) };
-            }
-            commit_group();
-            asked += 1;
-        }
+        let (start, end) = (all * share.way / ways, all * (share.way + 1) / ways);
+        let end = if share.exists { end } else { start };
+        let stop = if end > start { end + SLOTS - 1 } else { start };
+        let (mut ahead, mut asked, mut fr) = (Ahead::new(p, share, (start, end)), start, rem(start, columns));
         let mut sums = Sums { even: [[0f32; V]; U], odd: [[0f32; V]; U] };
         let mut now = Group::ZERO;
-        while step < end {
+        while asked < stop {
             wait_group::<{ SLOTS - 2 }>();
-            sync_warp(); // the step is complete, and the one before no longer read
-            // SAFETY: the slot is that of the step before; this one's numbers and factors are there, and those of the group.
+            sync_warp(); // the step, SLOTS - 1 before the one to ask for, is complete, and the one before it no longer read
+            // SAFETY: the slot to ask for is that of the step before; this one's numbers and factors are there.
             unsafe {
                 if asked < end {
                     ahead.bring(ring.offset(asked % SLOTS * SLOT));
                 }
                 commit_group();
-                asked += 1;
-                now.add(ring.offset(step % SLOTS * SLOT), sign);
-                step += 1;
-                fr += 1;
-                if fr == columns || step == end {
-                    sums.add(&now, outer.offset((group * PAIRS * PITCH) as u64), sign);
-                    (now, fr) = (Group::ZERO, 0);
-                    group += 1;
+                if asked >= start + SLOTS - 1 {
+                    let slot = ring.offset((asked + 1) % SLOTS * SLOT);
+                    now.add(slot, if p.is_own_mirror(first_fr + fr) { 1.0 } else { sign });
+                    fr += 1;
+                    if fr == columns || asked + 1 == stop {
+                        sums.add(&now, slot, sign);
+                        (now, fr) = (Group::ZERO, 0);
+                    }
                 }
             }
+            asked += 1;
         }
         sums
     }
 
-    /// Stores A + B and A − B, on top of what earlier launches stored.
-    ///
-    /// # Safety
-    /// The share exists; its outputs are this warp's.
+    /// The grid's line of point (u, v) of a tile, or of its mirror image (g0, −h) where that is another one; none for points that the
+    /// tile does not have. Point 0 is the first tile's.
     #[inline(always)]
-    unsafe fn store<const U: usize, const V: usize>(p: &GridResample, share: &Share, sums: &Sums<U, V>, scale: f32) {
+    fn grid_line<const U: usize, const V: usize>(
+        p: &GridResample,
+        share: &Share,
+        [u, v, mirror]: [u32; 3],
+    ) -> Option<u32> {
         let ([k0, k1, _], [_, m1, _]) = (p.grid.kernel, p.grid.m());
         let [first_0, first_1] = [share.tiles[0] * (U - 1) as u32, share.tiles[1] * (V - 1) as u32];
-        let at = |line: u32| line as u64 * p.inner() + share.place;
-        // The lines of point (u, v) and of its mirror image, as far as they are there.
-        let lines = |u: usize, v: usize| {
-            // Point 0 is the first tile's.
-            let g0 = if u == 0 { 0 } else { first_0 + u as u32 };
-            let h = if v == 0 { 0 } else { first_1 + v as u32 };
-            let here = g0 < k0 && h < k1 && (u != 0 || first_0 == 0) && (v != 0 || first_1 == 0);
-            // Of g0 = 0 the half of the lines has h alone.
-            let line = if u == 0 { h } else { k1 + (g0 - 1) * m1 + h };
-            (here, line, line + m1 - 2 * h)
-        };
-        // All that is there is asked for before the first is added to.
-        let mut before = [[[0f32; 2]; V]; U];
-        if p.first_line > 0 {
-            unroll!(u < 5, {
-                unroll!(v < 5, {
-                    if u < U && v < V {
-                        let (here, line, mirror) = lines(u, v);
-                        if here {
-                            // SAFETY: lines of the grid, which earlier launches wrote.
-                            before[u][v][0] = unsafe { p.output.load(at(line)) };
-                            if u != 0 && v != 0 {
-                                // SAFETY: as above.
-                                before[u][v][1] = unsafe { p.output.load(at(mirror)) };
+        let [g0, h] = [if u == 0 { 0 } else { first_0 + u }, if v == 0 { 0 } else { first_1 + v }];
+        if g0 >= k0 || h >= k1 || (u == 0 && first_0 != 0) || (v == 0 && first_1 != 0) {
+            return None;
+        }
+        // Of g0 = 0 the half of the lines has h alone.
+        let row = if u == 0 { 0 } else { k1 + (g0 - 1) * m1 };
+        if mirror == 0 {
+            Some(row + h)
+        } else if u != 0 && v != 0 {
+            Some(row + m1 - h)
+        } else {
+            None
+        }
+    }
+
+    /// Starts copying what earlier launches found, `[point][it, its mirror image][32]`.
+    ///
+    /// # Safety
+    /// The share exists and its outputs are this warp's; the words behind the ring are its own.
+    #[inline(always)]
+    unsafe fn ask_for_earlier<const U: usize, const V: usize>(p: &GridResample, share: &Share, to: Shared<f32>) {
+        let (lane, width) = (lane_index(), 2 * V as u32);
+        let from =
+            Global::<f32>::from_address(p.output.address()).offset(share.place - lane as u64 + 4 * (lane % 8) as u64);
+        // Eight lanes a line.
+        let mut n = lane / 8;
+        while n < U as u32 * width {
+            let point = [n / width, n % width / 2, n % 2];
+            if let Some(line) = grid_line::<U, V>(p, share, point) {
+                // SAFETY: a line of the grid, which earlier launches wrote.
+                unsafe { copy::<16, _>(to.offset(32 * n + 4 * (lane % 8)), from.offset(line as u64 * p.inner())) };
+            }
+            n += 4;
+        }
+        commit_group();
+    }
+
+    /// Stores A + B and A − B, on top of what earlier launches stored. A row of points at a time, by way of the ring: a kernel as short
+    /// as this one has to wait for each instruction that it has not met before.
+    ///
+    /// # Safety
+    /// The share exists; its outputs are this warp's, and so is the ring; all of the warp calls this.
+    #[inline(always)]
+    unsafe fn store<const U: usize, const V: usize>(
+        p: &GridResample,
+        share: &Share,
+        mut sums: Sums<U, V>,
+        ring: Shared<f32>,
+        scale: f32,
+    ) {
+        let lane = ring.offset(lane_index());
+        wait_group::<0>();
+        sync_warp(); // the last step is no longer read, and what earlier launches found is there
+        // SAFETY: the lane's own places.
+        sums.each(|place, sum| unsafe { lane.store(32 * place, *sum) });
+        let (mut own, mut earlier, mut u) = (lane, lane.offset(SLOTS * SLOT), 0);
+        while u < opaque(U as u32) {
+            unroll!(v < 5, {
+                if v < V {
+                    // SAFETY: the lane's own places.
+                    let (even, odd) = unsafe {
+                        (own.load(32 * v as u32), if v == 0 { 0.0 } else { own.load(32 * (U * V + v) as u32) })
+                    };
+                    let found = [even + odd, even - odd];
+                    unroll!(mirror < 2, {
+                        if let Some(line) = grid_line::<U, V>(p, share, [u, v as u32, mirror as u32]) {
+                            // SAFETY: copied by lanes of this warp; a line of the grid, a number a lane.
+                            unsafe {
+                                let before =
+                                    if p.first_line > 0 { earlier.load(32 * (2 * v + mirror) as u32) } else { 0.0 };
+                                let to = p.output.offset(line as u64 * p.inner() + share.place);
+                                to.store(0, scale.fma(found[mirror], before));
                             }
                         }
-                    }
-                });
-            });
-        }
-        unroll!(u < 5, {
-            unroll!(v < 5, {
-                if u < U && v < V {
-                    let (here, line, mirror) = lines(u, v);
-                    let (even, odd) = (sums.even[u][v], sums.odd[u][v]);
-                    if here {
-                        // SAFETY: lines of the grid; a number a lane.
-                        unsafe { p.output.store(at(line), scale.fma(even + odd, before[u][v][0])) };
-                        if u != 0 && v != 0 {
-                            // SAFETY: as above.
-                            unsafe { p.output.store(at(mirror), scale.fma(even - odd, before[u][v][1])) };
-                        }
-                    }
+                    });
                 }
             });
-        });
+            (own, earlier) = (own.offset(32 * V as u32), earlier.offset(64 * V as u32));
+            u += 1;
+        }
     }
 
     /// 2^(E_i + E_j − 2m) of a channel pair of a block.
@@ -430,7 +479,7 @@ mod tests {
             output: GlobalMut::null(),
             grid: Grid { kernel: [5, 5, 5], in_channels: 64, out_channels: 128 },
             column: 20,
-            inputs: 19,
+            row: 36,
             first_line: 200,
             lines: 180,
             first_block: 0,

@@ -8,13 +8,12 @@
 pub mod device {
     //! The device code.
     use cuda_std::float::Float;
-    use cuda_std::global::Global;
     use cuda_std::shared::Shared;
     use cuda_std::thread::{lane_index, sync_threads};
     use cuda_std::unroll;
     use cuda_std::warp::sync_warp;
 
-    use crate::grid_resample::{PAIRS, PITCH, SLOT, SLOTS};
+    use crate::grid_resample::{OWN, PAIRS, PITCH};
 
     /// What becomes of one tile: A and B, (g0, h); point 0 is the first.
     pub(crate) struct Sums<const U: usize, const V: usize> {
@@ -62,18 +61,19 @@ pub mod device {
     }
 
     impl<const U: usize, const V: usize> Sums<U, V> {
-        /// Adds a group, whose rows of factors begin at `outer`.
+        /// Adds a group, whose last step is in the slot.
         ///
         /// # Safety
-        /// They are there.
+        /// The group's factors are there.
         #[inline(always)]
-        pub(crate) unsafe fn add(&mut self, group: &Group<V>, outer: Global<f32>, sign: f32) {
+        pub(crate) unsafe fn add(&mut self, group: &Group<V>, slot: Shared<f32>, sign: f32) {
+            let outer = slot.offset(2 * PAIRS * 32 + PITCH);
             // Of the odd part point 0 is a zero.
             let (even, odd) = ([0, 4], [12, 8]);
             let (of_even, of_odd) = if sign > 0.0 { (even, odd) } else { (odd, even) };
             unroll!(j < 4, {
                 // SAFETY: the caller's promise.
-                let (of_even, of_odd) = unsafe { (row(outer, j as u64, of_even), row(outer, j as u64, of_odd)) };
+                let (of_even, of_odd) = unsafe { (row(outer, j as u32, of_even), row(outer, j as u32, of_odd)) };
                 unroll!(u < 5, {
                     if u < U {
                         unroll!(v < 5, {
@@ -91,7 +91,7 @@ pub mod device {
 
         /// Every number, A then B.
         #[inline(always)]
-        fn each(&mut self, mut visit: impl FnMut(u32, &mut f32)) {
+        pub(crate) fn each(&mut self, mut visit: impl FnMut(u32, &mut f32)) {
             unroll!(u < 5, {
                 if u < U {
                     unroll!(v < 5, {
@@ -112,11 +112,14 @@ pub mod device {
     /// # Safety
     /// The row is there.
     #[inline(always)]
-    unsafe fn row(rows: Global<f32>, j: u64, [zero, others]: [u64; 2]) -> [f32; 5] {
-        let row = rows.offset(j * PITCH as u64);
+    unsafe fn row(rows: Shared<f32>, j: u32, [zero, others]: [u32; 2]) -> [f32; 5] {
+        let (row, mut factors) = (rows.offset(j * PITCH), [0f32; 5]);
         // SAFETY: the caller's promise; rows lie on 16-byte boundaries.
-        let (first, [a, b, c, d]) = unsafe { (row.load(zero), row.load_array::<4>(others)) };
-        [first, a, b, c, d]
+        unsafe {
+            factors[0] = row.load(zero);
+            row.load_16(others, &mut factors[1..]);
+        }
+        factors
     }
 
     /// Adds up, in the first of the warps that share a unit, what each of them found.
@@ -140,7 +143,7 @@ pub mod device {
         if way == 0 {
             let mut other = 1;
             while other < ways {
-                let lane = lane.offset(other * SLOTS * SLOT);
+                let lane = lane.offset(other * OWN);
                 // SAFETY: the warp that stored them is one of the block's next, and did so before the barrier.
                 sums.each(|place, sum| *sum += unsafe { lane.load(32 * place) });
                 other += 1;

@@ -48,7 +48,8 @@ pub struct LineGram {
     pub scale_exponent: Global<i32>,
     /// cos, then sin, of the lags of a pass: see [`coefficient`].
     pub coefficients: Global<f32>,
-    /// Out: `[line − first_line][component][block − first_block][16][16][re, im]`; component 0 is C_0, 2l − 1 is C_l, 2l is S_l.
+    /// Out: `[line − first_line][component][block − first_block][16][16][re, im]`; component 0 is C_0, 2l − 1 is C_l, 2l is S_l. Those of
+    /// [mirror images](Spectrum::is_mirror_image) are left as they are.
     pub sums: GlobalMut<f32>,
     /// The extents of a group and this cut of the batch, of taps without gaps: of the input's no more counts than the frequencies.
     pub spectrum: Spectrum,
@@ -219,7 +220,8 @@ pub mod device {
             let item = Item::new(p, LAGS as u32, number);
             // SAFETY: the caller's promise; the item's sums are this block's. Two copies, each without a branch in its products.
             unsafe {
-                if item.strict {
+                if item.left_out {
+                } else if item.strict {
                     work::<LAGS, BOTH, true>(p, &item, uniform);
                 } else {
                     work::<LAGS, BOTH, false>(p, &item, uniform);
@@ -244,7 +246,7 @@ pub mod device {
         }
         let (mut sums, mut buffer, mut place) = (Sums::<LAGS>::ZERO, 0, Place::FIRST);
         // SAFETY: the first stage exists, and nobody has touched the buffers.
-        unsafe { stages.bring(&place, buffer) };
+        unsafe { stages.bring::<BOTH>(table, &place, buffer) };
         while stages.has(&place) {
             // SAFETY: this thread's own copies, complete after the wait.
             unsafe { stages.arrived(&place, buffer, uniform) };
@@ -252,21 +254,21 @@ pub mod device {
             let next = stages.next(place);
             if stages.has(&next) {
                 // SAFETY: behind the barrier nobody reads the other buffer.
-                unsafe { stages.bring(&next, 1 - buffer) };
+                unsafe { stages.bring::<BOTH>(table, &next, 1 - buffer) };
             }
             let mut pair = 0;
             while pair < Stages::<STRICT>::PAIRS {
                 let (words, number) = (stages.words(buffer, pair), place.first_pair() + pair);
-                // SAFETY: the stage is complete; the table's row of this pair of slots.
+                // SAFETY: the stage is complete.
                 unsafe {
-                    // Opaque: else they are asked for before the products, whose registers they would take.
-                    let row = |number: u32| table.load_array::<BOTH>(opaque(number * BOTH as u32) as u64);
+                    // Asked for behind the products, whose registers they would take.
+                    let row = || stages.row::<BOTH>(buffer, opaque(pair));
                     if STRICT {
-                        sums.add(&Gram::strict(&words, &rows), || row(number));
+                        sums.add(&Gram::strict(&words, &rows), row);
                     } else if number == 0 {
-                        sums.add(&Gram::plane(&words, &rows), || row(number));
+                        sums.add(&Gram::plane(&words, &rows), row);
                     } else {
-                        sums.add(&Gram::plain(&words, &rows), || row(number));
+                        sums.add(&Gram::plain(&words, &rows), row);
                     }
                 }
                 pair += 1;

@@ -10,6 +10,8 @@
 //! strict   pair 0   pair 1   their low words
 //! ```
 //!
+//! Beside them lie the coefficients of the stage's pairs of slots.
+//!
 //! There are two buffers, so that a stage is copied (`cp.async`) while the one before is computed. Images past B and channels
 //! past Cin are zeros.
 //!
@@ -30,8 +32,11 @@ pub const PLANE: u32 = TILES * TILE * ROW + 16;
 pub const PLANES: u32 = 4;
 /// Where an item's target is kept.
 const TARGET: u32 = 2 * PLANES * PLANE * 4;
+/// Where the coefficients of the first stage are, and how many there may be: of four pairs four cosines and four sines each.
+const COEFFICIENTS: u32 = TARGET + 16;
+const STAGE_COEFFICIENTS: u32 = 4 * 8;
 /// Bytes of shared memory: two stages, and a target.
-pub const SHARED_BYTES: u32 = TARGET + 16;
+pub const SHARED_BYTES: u32 = COEFFICIENTS + 2 * STAGE_COEFFICIENTS * 4;
 
 pub mod device {
     //! The device code.
@@ -96,6 +101,8 @@ pub mod device {
         pub target: Target,
         /// Whether the line has low words.
         pub strict: bool,
+        /// Whether another line stands for it, and there is nothing to do.
+        pub left_out: bool,
         /// The tiles of input channels in shared memory, and how many of them are there.
         tiles: [u32; TILES as usize],
         held: u32,
@@ -142,7 +149,7 @@ pub mod device {
             let high = p.high.offset(line as u64 * p.line_words());
             let sides = [[0, places[0]], [places[1], places[2]]];
             let target = Target { line: line - p.first_line, pass, first };
-            Self { target, strict, tiles, held, sides, high, low }
+            Self { target, strict, left_out: s.is_mirror_image(fo, fr), tiles, held, sides, high, low }
         }
 
         /// Where this lane's rows of the left and right half of block `which` lie.
@@ -247,12 +254,24 @@ pub mod device {
             Shared::dynamic(0).offset(buffer * PLANES * PLANE)
         }
 
-        /// Starts this thread's copies of a stage.
+        /// Where a stage's coefficients are.
+        #[inline(always)]
+        fn coefficients(buffer: u32) -> Shared<f32> {
+            Shared::dynamic(COEFFICIENTS).offset(buffer * STAGE_COEFFICIENTS)
+        }
+
+        /// Starts this thread's copies of a stage, and of its coefficients, `BOTH` a pair of slots.
         ///
         /// # Safety
-        /// The stage exists; nobody reads or copies into the buffer.
+        /// The stage exists, and the table; nobody reads or copies into the buffer.
         #[inline(always)]
-        pub unsafe fn bring(&self, stage: &Place, buffer: u32) {
+        pub unsafe fn bring<const BOTH: usize>(&self, table: Global<f32>, stage: &Place, buffer: u32) {
+            let place = 4 * opaque(thread_idx_x());
+            if place < Self::PAIRS * BOTH as u32 {
+                let from = table.offset((stage.first_pair() * BOTH as u32 + place) as u64);
+                // SAFETY: the rows of the stage's pairs, on a 16-byte boundary.
+                unsafe { copy::<16, _>(Self::coefficients(buffer).offset(place), from) };
+            }
             let (shape, share) = (&self.p.spectrum.shape, Share::mine());
             // Opaque: else its multiples are kept in registers that the products need.
             let (image, pitch) = (stage.image + share.image, opaque(8 * shape.batch as u64));
@@ -326,6 +345,22 @@ pub mod device {
                 }
                 row += 1;
             }
+        }
+
+        /// The coefficients of a pair of slots.
+        ///
+        /// # Safety
+        /// The stage is complete.
+        #[inline(always)]
+        pub unsafe fn row<const BOTH: usize>(&self, buffer: u32, pair: u32) -> [f32; BOTH] {
+            let mut row = [0f32; BOTH];
+            unroll!(i < 2, {
+                if 4 * i < BOTH {
+                    // SAFETY: four of the stage's numbers, on a 16-byte boundary.
+                    unsafe { Self::coefficients(buffer).load_16(pair * BOTH as u32 + 4 * i as u32, &mut row[4 * i..]) };
+                }
+            });
+            row
         }
 
         /// A pair of slots of a stage.

@@ -143,6 +143,13 @@ impl Spectrum {
         }
     }
 
+    /// Whether a line is the mirror image of an earlier one, which stands for it: of the planes fr = 0 and 2·fr = N1 those past the
+    /// middle. They are stored, and nobody reads them.
+    #[inline(always)]
+    pub const fn is_mirror_image(&self, fo: u32, fr: u32) -> bool {
+        (fr == 0 || 2 * fr == self.n()[1]) && 2 * fo > self.n()[0]
+    }
+
     /// How often the energies of a line with this fr count.
     #[inline(always)]
     pub const fn weight(&self, fr: u32) -> f32 {

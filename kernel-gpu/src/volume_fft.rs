@@ -42,6 +42,7 @@ pub const SPEC: KernelSpec = KernelSpec { name: "volume_fft", threads: MOST_THRE
 
 pub mod device {
     //! The device code.
+    use cuda_std::bulk_copy;
     use cuda_std::global::Global;
     use cuda_std::kernel;
     use cuda_std::shared::Shared;
@@ -149,7 +150,7 @@ pub mod device {
             self.p.input.offset(self.volume(row) * self.p.spectrum.shape.volume())
         }
 
-        /// Asks for this thread's part of a row's volume to be brought to L2.
+        /// Asks for a row's volume to be brought to L2: one thread for all of it, or where it takes an instruction a line, each for its part.
         ///
         /// # Safety
         /// The volume exists.
@@ -157,6 +158,15 @@ pub mod device {
         unsafe fn prefetch(&self, row: u32) {
             let x = self.input(row);
             let bytes = self.p.spectrum.shape.volume() * if x.is_narrow() { 2 } else { 4 };
+            if bulk_copy::HAS_PREFETCH {
+                let start = x.address().next_multiple_of(16);
+                let whole = (bytes as u32).saturating_sub(16) / 16 * 16;
+                if self.thread == 0 && whole > 0 {
+                    // SAFETY: of the volume, up to 15 bytes from its start, which fits in shared memory.
+                    unsafe { bulk_copy::prefetch(Global::<u32>::from_address(start), whole) };
+                }
+                return;
+            }
             let lines = Global::<u32>::from_address(x.address());
             let mut at = (self.thread * LINE_BYTES) as u64;
             while at < bytes {

@@ -311,7 +311,7 @@ impl Gram {
             output,
             grid: self.design.grid,
             column: cut.n()[0],
-            inputs: cut.half(),
+            row: cut.n()[1],
             first_line,
             lines,
             first_block,

@@ -27,6 +27,7 @@ mod pair_resample;
 mod phase_taps;
 mod plan;
 mod pool_finish;
+mod programmatic_launch;
 mod spectral;
 mod spectral_finish;
 mod staging;

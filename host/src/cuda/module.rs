@@ -11,6 +11,7 @@ use kernel_gpu::batch_norm_reduce;
 
 use super::device::{Bound, DeviceFacts};
 use super::error::{CudaError, check, failed};
+use super::programmatic_launch::ProgrammaticLaunch;
 use super::stream::RawStream;
 
 /// The built kernels, committed with the sources: `cargo xtask build-ptx` makes them.
@@ -62,6 +63,7 @@ impl Ptx {
 pub(super) struct Kernel<P> {
     function: sys::CUfunction,
     spec: KernelSpec,
+    early: Option<ProgrammaticLaunch>,
     parameters: PhantomData<fn(P)>,
 }
 
@@ -109,21 +111,27 @@ impl<P: Copy> Kernel<P> {
     ) -> Result<(), CudaError> {
         let mut arguments = [ptr::from_ref(parameters).cast_mut().cast::<c_void>()];
         // SAFETY: the driver copies the one argument, of the size the entry declares (a test compares it with size_of P),
-        // before it returns; the rest is the caller's promise.
+        // before it returns; `#[kernel]` makes each kernel wait; the rest is the caller's promise.
         let result = unsafe {
-            sys::cuLaunchKernel(
-                self.function,
-                blocks,
-                1,
-                1,
-                self.spec.threads,
-                1,
-                1,
-                shared_bytes,
-                stream.as_raw(),
-                arguments.as_mut_ptr(),
-                ptr::null_mut(),
-            )
+            match self.early {
+                Some(early) => {
+                    let sizes = [blocks, self.spec.threads, shared_bytes];
+                    early.launch(self.function, sizes, stream.as_raw(), arguments.as_mut_ptr())
+                }
+                None => sys::cuLaunchKernel(
+                    self.function,
+                    blocks,
+                    1,
+                    1,
+                    self.spec.threads,
+                    1,
+                    1,
+                    shared_bytes,
+                    stream.as_raw(),
+                    arguments.as_mut_ptr(),
+                    ptr::null_mut(),
+                ),
+            }
         };
         check(what, result)
     }
@@ -132,6 +140,7 @@ impl<P: Copy> Kernel<P> {
 /// The kernels of one device, each compiled by the driver when a plan first asks for it: all of them would take it many seconds.
 pub(super) struct Kernels {
     ptx: &'static Ptx,
+    early: Option<ProgrammaticLaunch>,
     loaded: Mutex<Vec<Loaded>>,
 }
 
@@ -168,7 +177,8 @@ impl Kernels {
                 needed: ptx.needs_cuda(),
             });
         }
-        let kernels = Self { ptx, loaded: Mutex::new(Vec::new()) };
+        let early = ProgrammaticLaunch::find(ptx.target, facts.driver)?;
+        let kernels = Self { ptx, early, loaded: Mutex::new(Vec::new()) };
         kernels.function(batch_norm_reduce::SPEC.name)?;
         Ok(kernels)
     }
@@ -178,7 +188,7 @@ impl Kernels {
     /// # Errors
     /// [`CudaError::Call`], [`CudaError::Module`].
     pub(super) fn get<P>(&self, spec: KernelSpec, _bound: &Bound<'_>) -> Result<Kernel<P>, CudaError> {
-        Ok(Kernel { function: self.function(spec.name)?, spec, parameters: PhantomData })
+        Ok(Kernel { function: self.function(spec.name)?, spec, early: self.early, parameters: PhantomData })
     }
 
     /// The same, whose blocks may have up to `shared_memory` bytes of dynamic shared memory: past 48 KiB the driver wants to be told.

@@ -44,6 +44,9 @@ pub fn draw(stream: u64, index: u64) -> f64 {
     (z >> 11) as f64 * f64::powi(2.0, -52) - 1.0
 }
 
+/// Two NaN, as f16.
+const NAN: u32 = 0x7e00_7e00;
+
 fn half(value: f64) -> (u32, f64) {
     let half = F16::from_f32(value as f32);
     (u32::from(half.to_bits()), f64::from(half.to_f32()))
@@ -91,9 +94,18 @@ impl Data {
                     continue;
                 }
                 let place = s.place(line, row as u32, slot as u32) as usize;
-                let value = (3.0 * draw(1, place as u64), 3.0 * draw(2, place as u64));
+                // What nobody reads holds what must not be read; the spectrum there is that of the line it is the mirror image of.
+                let mirrored = s.is_mirror_image(fo, fr);
+                let (index, sign) = if mirrored {
+                    let [n0, _, n2] = case.n;
+                    (s.place(s.line(n0 - fo, fr), row as u32, s.slot((n2 - fp) % n2)), -1.0)
+                } else {
+                    (place as u64, 1.0)
+                };
+                let value = (3.0 * draw(1, index), sign * 3.0 * draw(2, index));
                 let (high, kept) = word(value);
                 let (low, rest) = word((value.0 - kept.0, value.1 - kept.1));
+                let (high, low) = if mirrored { (NAN, NAN) } else { (high, low) };
                 data.high[place] = high;
                 let exact = (kept.0 + rest.0, kept.1 + rest.1);
                 data.spectra[place] = exact;

@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | [`load`] | global → shared | the phase of its mbarrier is, which counts its bytes |
 //! | [`store`] | shared → global | the thread that started it has waited for its group |
+//! | [`prefetch`] | global → L2 | nobody knows |
 //!
 //! Sizes and addresses are multiples of 16 bytes. Bulk copies run in the *async proxy*, another way to the same memory:
 //! a barrier alone does not show it plain stores. Each thread that stored executes [`fence_proxy_async`] after its
@@ -105,6 +106,25 @@ pub unsafe fn store<T: Scalar>(destination: GlobalMut<T>, source: Shared<T>, byt
     }
     #[cfg(not(target_arch = "nvptx64"))]
     host::store(destination.address(), source.address(), bytes, Location::caller());
+}
+
+/// Whether [`prefetch`] is there: elsewhere it does nothing, and [`Global::prefetch`] a line at a time is the way.
+pub const HAS_PREFETCH: bool = cfg!(all(target_arch = "nvptx64", target_feature = "sm_90"));
+
+/// Asks for `bytes` bytes to be brought to L2: no more than a hint, which the executor passes over.
+///
+/// # Safety
+/// They exist; `bytes` and the address are multiples of 16.
+#[inline(always)]
+pub unsafe fn prefetch<T: Scalar>(source: Global<T>, bytes: u32) {
+    #[cfg(all(target_arch = "nvptx64", target_feature = "sm_90"))]
+    // SAFETY: it changes no memory; what it reads is the caller's promise.
+    unsafe {
+        core::arch::asm!("cp.async.bulk.prefetch.L2.global [{0}], {1};", in(reg64) source.address(), in(reg32) bytes,
+            options(nostack, readonly))
+    }
+    #[cfg(not(all(target_arch = "nvptx64", target_feature = "sm_90")))]
+    let _ = (source, bytes);
 }
 
 /// Closes a group: the stores that this thread started since the last one, possibly none.

@@ -13,6 +13,7 @@
 //! | [`async_copy`] | global → shared while the thread goes on | `cp.async`, `__pipeline_memcpy_async` |
 //! | [`mbarrier`] | barriers that arrivals and copies complete | `cuda::barrier` |
 //! | [`bulk_copy`] | rows of memory copied by one thread; the proxy fence | `cp.async.bulk` |
+//! | [`programmatic_launch`] | grids that begin before the one ahead has ended | `cudaGridDependencySynchronize` |
 //! | [`launch`] | what a kernel asks of its launch, as plain data | `__launch_bounds__` |
 //!
 //! A kernel is an `unsafe fn` under [`kernel`](macro@kernel); it takes its arguments by value, best as one `#[repr(C)]`
@@ -38,6 +39,7 @@ pub mod matrix;
 pub mod mbarrier;
 pub mod mma;
 mod narrow_word;
+pub mod programmatic_launch;
 #[cfg(not(target_arch = "nvptx64"))]
 mod rounding;
 pub mod shared;

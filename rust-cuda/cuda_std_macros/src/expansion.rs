@@ -29,7 +29,10 @@ fn expand(bounds: &Bounds, function: &ItemFn) -> TokenStream {
         #[cfg(target_arch = "nvptx64")]
         #(#attrs)*
         #[unsafe(no_mangle)]
-        pub unsafe extern "ptx-kernel" fn #name(#inputs) #block
+        pub unsafe extern "ptx-kernel" fn #name(#inputs) {
+            ::cuda_std::programmatic_launch::begin();
+            #block
+        }
 
         #[cfg(target_arch = "nvptx64")]
         #(#conditions)*
@@ -98,7 +101,10 @@ mod tests {
             assert!(item.attrs[2].path().is_ident("allow"));
         }
         assert_eq!(device.attrs[3], syn::parse_quote!(#[unsafe(no_mangle)]));
-        assert_eq!(device.block, host.block);
+        let [begin, block] = &device.block.stmts[..] else { panic!("the wait, then the body: {:?}", device.block) };
+        assert_eq!(quote!(#begin).to_string(), quote!(::cuda_std::programmatic_launch::begin();).to_string());
+        let host = &host.block;
+        assert_eq!(quote!(#block).to_string(), quote!(#host).to_string());
         assert_eq!(marker.mac.tokens.to_string(), "\"// cuda_std.kernel double maxntid=256 minnctapersm=2\"");
     }
 

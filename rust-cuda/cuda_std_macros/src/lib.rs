@@ -14,7 +14,7 @@
 //! ```
 //!
 //! On `nvptx64` the function becomes `#[unsafe(no_mangle)] pub unsafe extern "ptx-kernel" fn double`, an
-//! `.entry double` of the PTX, and a comment that survives to the PTX text carries its launch bounds:
+//! `.entry double` of the PTX, which begins by waiting for the grids ahead of it (`cuda_std::programmatic_launch`), and a comment that survives to the PTX text carries its launch bounds:
 //! rustc has no attribute for them, so `cuda_builder` turns the comment into `.maxntid` and
 //! `.minnctapersm`. On every other target it stays an ordinary `pub unsafe fn` that the SIMT executor
 //! of `cuda_std` can run.

@@ -94,6 +94,7 @@ macro_rules! for_each_function {
                 parameters: *const *const u8,
                 extra: *const usize
             );
+            cuGetProcAddress(symbol: *const u8, function: *mut usize, version: i32, flags: u64);
         }
     };
 }

@@ -2,7 +2,7 @@
 
 use super::put;
 use crate::context::{Capture, Event, Function, Stream};
-use crate::state::{CAPTURE_UNSUPPORTED, INVALID_HANDLE, INVALID_VALUE, NOT_READY, State, call, give_back};
+use crate::state::{CAPTURE_UNSUPPORTED, INVALID_HANDLE, INVALID_VALUE, NOT_FOUND, NOT_READY, State, call, give_back};
 use crate::work::{Launch, Work};
 
 /// Makes a stream.
@@ -174,22 +174,83 @@ pub unsafe extern "C" fn cuLaunchKernel(
     parameters: *const *const u8,
     extra: *const usize,
 ) -> u32 {
+    let config = LaunchConfig {
+        grid: [grid_x, grid_y, grid_z],
+        block: [block_x, block_y, block_z],
+        shared_bytes,
+        stream,
+        attributes: std::ptr::null(),
+        attribute_count: 0,
+    };
+    // SAFETY: the module's contract.
+    unsafe { cuLaunchKernelEx(&config, function, parameters, extra) }
+}
+
+/// `CUlaunchConfig`.
+#[repr(C)]
+pub struct LaunchConfig {
+    grid: [u32; 3],
+    block: [u32; 3],
+    shared_bytes: u32,
+    stream: usize,
+    attributes: *const LaunchAttribute,
+    attribute_count: u32,
+}
+
+/// `CUlaunchAttribute`.
+#[repr(C)]
+struct LaunchAttribute {
+    id: u32,
+    value: [u64; 8],
+}
+
+/// The only attribute that is known: programmatic stream serialization. Grids run one after the other all the same.
+const STREAM_SERIALIZATION: u32 = 6;
+
+/// As [`cuLaunchKernel`], by whose name its calls go.
+pub unsafe extern "C" fn cuLaunchKernelEx(
+    config: *const LaunchConfig,
+    function: usize,
+    parameters: *const *const u8,
+    extra: *const usize,
+) -> u32 {
     call("cuLaunchKernel", |state| {
+        // SAFETY: the module's contract, of the configuration and its attributes.
+        let Some(config) = (unsafe { config.as_ref() }) else { return Err(INVALID_VALUE) };
+        for i in 0..config.attribute_count as usize {
+            // SAFETY: as above.
+            if unsafe { (*config.attributes.add(i)).id } != STREAM_SERIALIZATION {
+                return Err(INVALID_VALUE);
+            }
+        }
         let &Function { entry, shared_limit, .. } =
             state.current()?.0.functions.get(&function).ok_or(INVALID_HANDLE)?;
-        if parameters.is_null() || !extra.is_null() || shared_bytes > shared_limit {
+        if parameters.is_null() || !extra.is_null() || config.shared_bytes > shared_limit {
             return Err(INVALID_VALUE);
         }
         // SAFETY: one pointer for the kernel's one parameter, which is a block of that many bytes.
         let block = unsafe { std::slice::from_raw_parts(parameters.read(), entry.parameter_bytes) };
         let launch = Launch {
             entry,
-            grid: [grid_x, grid_y, grid_z],
-            block: [block_x, block_y, block_z],
-            shared_bytes,
+            grid: config.grid,
+            block: config.block,
+            shared_bytes: config.shared_bytes,
             parameters: block.to_vec(),
         };
         // SAFETY: no address of the host.
-        unsafe { state.enqueue(stream, Work::Launch(launch)) }
+        unsafe { state.enqueue(config.stream, Work::Launch(launch)) }
+    })
+}
+
+/// The address of a function that is newer than the table: there is one.
+pub unsafe extern "C" fn cuGetProcAddress(symbol: *const u8, function: *mut usize, _version: i32, _flags: u64) -> u32 {
+    call("cuGetProcAddress", |_| {
+        // SAFETY: a C string, by the module's contract.
+        let name = unsafe { std::ffi::CStr::from_ptr(symbol.cast()) };
+        if name != c"cuLaunchKernelEx" {
+            return Err(NOT_FOUND);
+        }
+        // SAFETY: the module's contract.
+        unsafe { put(function, cuLaunchKernelEx as *const () as usize) }
     })
 }
