@@ -4,7 +4,7 @@
 //! S[ci,box,b] = Σ sum[segment, r2] over the box's segments          e[ci] of max |x| over the channel, see [`factors`](crate::factors)
 //! ```
 //!
-//! Blocks 0 to Cin − 1 make the scales: thread t looks at segments t, t + 256, … of each image. Those behind them sum, a warp a
+//! Blocks 0 to Cin − 1 make the scales: thread t looks at segments t, t + 256, … of all images. Those behind them sum, a warp a
 //! box: lane l segments l, l + 32, … of each run in order, then the lanes as a tree; f64.
 //!
 //! **Launch.** One dimension, any number of blocks.
@@ -91,18 +91,23 @@ pub mod device {
     #[inline(always)]
     unsafe fn scale(p: &BoxSums, channel: u64) {
         let (volume, maxima, warp) = (p.boxes.volume_segments(), Shared::<f32>::dynamic(0), warp_index());
+        let (all, between) = (p.boxes.shape.batch as u64 * volume, p.boxes.shape.in_channels as u64 * volume);
         let mut largest = 0f32;
-        let mut b = 0;
-        while b < p.boxes.shape.batch {
-            let of = p.largest.offset((b as u64 * p.boxes.shape.in_channels as u64 + channel) * volume);
-            let mut at = thread_idx_x() as u64;
-            while at < volume {
-                // SAFETY: a segment of the volume.
-                let value = unsafe { of.load(at) };
-                largest = if value > largest { value } else { largest };
-                at += SPEC.threads as u64;
-            }
-            b += 1;
+        let mut at = thread_idx_x() as u64;
+        while at < all {
+            let mut values = [0f32; 4];
+            unroll!(i < 4, {
+                let at = at + (i as u32 * SPEC.threads) as u64;
+                if at < all {
+                    let (b, segment) = div_rem(at, volume);
+                    // SAFETY: a segment of a volume of the channel.
+                    values[i] = unsafe { p.largest.load(b as u64 * between + channel * volume + segment) };
+                }
+            });
+            unroll!(i < 4, {
+                largest = if values[i] > largest { values[i] } else { largest };
+            });
+            at += 4 * SPEC.threads as u64;
         }
         unroll!(level < 5, {
             let other = shuffle_xor(largest, 16 >> level);

@@ -55,8 +55,8 @@ pub struct GridResample {
     pub grid: Grid,
     /// N0, the lines of one fr.
     pub column: u32,
-    /// N1: fr ≤ N1/2 in all launches.
-    pub row: u32,
+    /// N1/2 + 1, the fr of all launches.
+    pub inputs: u32,
     /// The first line; lines before it were an earlier launch's.
     pub first_line: u32,
     /// How many.
@@ -148,19 +148,6 @@ impl GridResample {
     #[inline(always)]
     pub(crate) const fn inner(&self) -> u64 {
         self.grid.m()[2] as u64 * self.blocks as u64 * BLOCK_WORDS as u64
-    }
-
-    /// fr of all launches.
-    #[inline(always)]
-    pub(crate) const fn inputs(&self) -> u32 {
-        self.row / 2 + 1
-    }
-
-    /// Whether the plane holds both of two mirror images. Of these the second is not read: it is the first one with the sign σ, so that
-    /// p = 2·in[fo] and q = 0.
-    #[inline(always)]
-    pub(crate) const fn is_own_mirror(&self, fr: u32) -> bool {
-        fr == 0 || 2 * fr == self.row
     }
 
     /// Pieces of 32 numbers and tiles; they fit 32 bits, for an output's memory does.
@@ -295,7 +282,7 @@ pub mod device {
         ring: Shared<f32>,
         sign: f32,
     ) -> Sums<U, V> {
-        let (ways, (first_fr, columns)) = (p.ways(), p.frequencies());
+        let (ways, (_, columns)) = (p.ways(), p.frequencies());
         let all = groups(p.column) * columns;
         let (start, end) = (all * share.way / ways, all * (share.way + 1) / ways);
         let end = if share.exists { end } else { start };
@@ -314,7 +301,7 @@ pub mod device {
                 commit_group();
                 if asked >= start + SLOTS - 1 {
                     let slot = ring.offset((asked + 1) % SLOTS * SLOT);
-                    now.add(slot, if p.is_own_mirror(first_fr + fr) { 1.0 } else { sign });
+                    now.add(slot, sign);
                     fr += 1;
                     if fr == columns || asked + 1 == stop {
                         sums.add(&now, slot, sign);
@@ -394,21 +381,29 @@ pub mod device {
         sums.each(|place, sum| unsafe { lane.store(32 * place, *sum) });
         let (mut own, mut earlier, mut u) = (lane, lane.offset(SLOTS * SLOT), 0);
         while u < opaque(U as u32) {
+            // From point to point a line further, and from mirror image to mirror image one back; point 0 may be elsewhere.
+            let mut at = [p.output; 2];
             unroll!(v < 5, {
                 if v < V {
+                    let lines = [0, 1].map(|mirror| grid_line::<U, V>(p, share, [u, v as u32, mirror]));
+                    if v < 2 {
+                        at = lines.map(|line| p.output.offset(line.unwrap_or(0) as u64 * p.inner() + share.place));
+                    } else {
+                        let before = at[1].address().wrapping_sub(4 * p.inner());
+                        at = [at[0].offset(p.inner()), GlobalMut::from_address(before)];
+                    }
                     // SAFETY: the lane's own places.
                     let (even, odd) = unsafe {
                         (own.load(32 * v as u32), if v == 0 { 0.0 } else { own.load(32 * (U * V + v) as u32) })
                     };
                     let found = [even + odd, even - odd];
                     unroll!(mirror < 2, {
-                        if let Some(line) = grid_line::<U, V>(p, share, [u, v as u32, mirror as u32]) {
+                        if lines[mirror].is_some() {
                             // SAFETY: copied by lanes of this warp; a line of the grid, a number a lane.
                             unsafe {
                                 let before =
                                     if p.first_line > 0 { earlier.load(32 * (2 * v + mirror) as u32) } else { 0.0 };
-                                let to = p.output.offset(line as u64 * p.inner() + share.place);
-                                to.store(0, scale.fma(found[mirror], before));
+                                at[mirror].store(0, scale.fma(found[mirror], before));
                             }
                         }
                     });
@@ -479,7 +474,7 @@ mod tests {
             output: GlobalMut::null(),
             grid: Grid { kernel: [5, 5, 5], in_channels: 64, out_channels: 128 },
             column: 20,
-            row: 36,
+            inputs: 19,
             first_line: 200,
             lines: 180,
             first_block: 0,

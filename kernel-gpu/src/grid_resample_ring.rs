@@ -4,8 +4,7 @@
 //! slot    [pair of ±fo, four][fo, −fo][32 numbers]   then the factors of the step's fr, and in a group's last step those of its ±fo
 //! ```
 //!
-//! Lines that the launch does not have, and −fo where it is fo, are zeros. In planes that hold both of two mirror images −fo is fo once
-//! more: see [`GridResample::is_own_mirror`].
+//! Lines that the launch does not have, and −fo where it is fo, are zeros.
 
 pub mod device {
     //! The device code.
@@ -52,7 +51,7 @@ pub mod device {
         pub(crate) fn new(p: &'a GridResample, share: &Share, (step, end): (u32, u32)) -> Self {
             let (lane, (first, columns)) = (lane_index(), p.frequencies());
             let (group, fr) = div_rem(step, columns);
-            let half = p.half.offset(((share.tiles[1] * p.inputs() + first) * PITCH + 4 * lane) as u64);
+            let half = p.half.offset(((share.tiles[1] * p.inputs + first) * PITCH + 4 * lane) as u64);
             let outer = p
                 .outer
                 .offset((share.tiles[0] * outer_rows(p.column) * PITCH + 4 * lane.saturating_sub(OF_HALF)) as u64);
@@ -64,19 +63,13 @@ pub mod device {
             ahead
         }
 
-        /// Which of ±fo the lane's k-th 16 bytes are of.
-        #[inline(always)]
-        fn pair(&self, k: u32) -> u32 {
-            self.group * PAIRS + 2 * k + lane_index() / 16
-        }
-
         /// To the lines of its group and fr.
         #[inline(always)]
         fn turn(&mut self) {
             let (p, lane) = (self.p, lane_index());
             let skipped = p.first_line - p.frequencies().0 * p.column;
             unroll!(k < 2, {
-                let pair = self.pair(k as u32);
+                let pair = self.group * PAIRS + 2 * k as u32 + lane / 16;
                 let mirrored = lane / 8 % 2 == 1;
                 let exists = pair <= p.column / 2 && !(mirrored && (pair == 0 || 2 * pair == p.column));
                 let fo = if mirrored { p.column.wrapping_sub(pair) } else { pair };
@@ -95,18 +88,10 @@ pub mod device {
         #[inline(always)]
         pub(crate) unsafe fn bring(&mut self, slot: Shared<f32>) {
             let (p, to) = (self.p, slot.offset(4 * lane_index()));
-            let again = p.is_own_mirror(p.frequencies().0 + self.fr) && lane_index() / 8 % 2 == 1;
             unroll!(k < 2, {
-                let (mut line, mut from) = (self.line[k], self.from[k]);
-                if again {
-                    // From −fo to fo.
-                    let back = p.column.wrapping_sub(2 * self.pair(k as u32));
-                    line = line.wrapping_sub(back);
-                    from = from.wrapping_sub((back as i32 as u64).wrapping_mul(4 * p.inner()));
-                }
-                let taken = if line < p.lines { self.taken[k] } else { 0 };
+                let taken = if self.line[k] < p.lines { self.taken[k] } else { 0 };
                 // SAFETY: a line of the launch, or nothing is read; the lane's place among four lines of the slot.
-                unsafe { copy_padded_through_l2(to.offset(128 * k as u32), Global::from_address(from), taken) };
+                unsafe { copy_padded_through_l2(to.offset(128 * k as u32), Global::from_address(self.from[k]), taken) };
                 self.line[k] = self.line[k].wrapping_add(p.column);
                 self.from[k] = self.from[k].wrapping_add(4 * p.inner() * p.column as u64);
             });

@@ -17,6 +17,9 @@
 //! one, S_l sin times the other. In strict lines, and for fp = 0 in the others, a second word holds what rounding left of the
 //! first; products are high·high + high·low + low·high.
 //!
+//! **Mirror images.** Where the line at −f is stored too, the sums of one are those of the other: G_{−f} = conj G_f, and sines change their
+//! sign. The later of two such lines of a launch is not multiplied out.
+//!
 //! **Accumulation.** f32: products of at most 16 images in the tensor cores, from there multiply-adds that round to nearest. The
 //! order follows from the shape.
 //!
@@ -48,8 +51,7 @@ pub struct LineGram {
     pub scale_exponent: Global<i32>,
     /// cos, then sin, of the lags of a pass: see [`coefficient`].
     pub coefficients: Global<f32>,
-    /// Out: `[line − first_line][component][block − first_block][16][16][re, im]`; component 0 is C_0, 2l − 1 is C_l, 2l is S_l. Those of
-    /// [mirror images](Spectrum::is_mirror_image) are left as they are.
+    /// Out: `[line − first_line][component][block − first_block][16][16][re, im]`; component 0 is C_0, 2l − 1 is C_l, 2l is S_l.
     pub sums: GlobalMut<f32>,
     /// The extents of a group and this cut of the batch, of taps without gaps: of the input's no more counts than the frequencies.
     pub spectrum: Spectrum,
@@ -430,27 +432,41 @@ pub mod device {
         unsafe fn store(&self, p: &LineGram, target: &Target) {
             let Some(block) = target.block(p, warp_index() / 2) else { return };
             let block_words = BLOCK_WORDS as u64;
-            let component_words = p.blocks as u64 * block_words;
             let (row, column) = (lane_index() / 4, 8 * (warp_index() % 2) + 2 * (lane_index() % 4));
             let place = block as u64 * block_words + (2 * (row * TILE + column)) as u64;
+            // SAFETY: the caller's promise: the line is the item's.
+            unsafe { self.store_line(p, target, target.line, place, 1.0) };
+            if let Some(image) = target.image(p) {
+                // SAFETY: as above; the image's item stores nothing.
+                unsafe { self.store_line(p, target, image, place, -1.0) };
+            }
+        }
+
+        /// Stores a line's, or with −1 its mirror image's: cosines' sums are conjugate, sines' the same with the other sign.
+        ///
+        /// # Safety
+        /// As [`Self::store`]; the line is one of the launch's.
+        #[inline(always)]
+        unsafe fn store_line(&self, p: &LineGram, target: &Target, line: u32, place: u64, sign: f32) {
+            let component_words = p.blocks as u64 * BLOCK_WORDS as u64;
             // From component to component: C_0, then C_l and S_l of the pass.
-            let first = target.line as u64 * p.components() as u64 + (2 * target.pass * LAGS as u32) as u64;
+            let first = line as u64 * p.components() as u64 + (2 * target.pass * LAGS as u32) as u64;
             let mut to = p.sums.offset(first * component_words + place);
-            let mut put = |pairs: Option<&Pairs>| {
-                if let Some(pairs) = pairs {
+            let mut put = |pairs: Option<&Pairs>, [re, im]: [f32; 2]| {
+                if let Some(g) = pairs {
                     // SAFETY: component < 2·K2 − 1, block < blocks; rows `row` and `row` + 8 of it, two columns.
                     unsafe {
-                        to.store_array(0, [pairs[0], pairs[4], pairs[1], pairs[5]]);
-                        to.store_array((16 * TILE) as u64, [pairs[2], pairs[6], pairs[3], pairs[7]]);
+                        to.store_array(0, [re * g[0], im * g[4], re * g[1], im * g[5]]);
+                        to.store_array((16 * TILE) as u64, [re * g[2], im * g[6], re * g[3], im * g[7]]);
                     }
                 }
                 to = to.offset(component_words);
             };
-            put(if target.pass == 0 { Some(&self.zero) } else { None });
+            put(if target.pass == 0 { Some(&self.zero) } else { None }, [1.0, sign]);
             unroll!(lag < 4, {
                 if lag < LAGS && target.pass * LAGS as u32 + (lag as u32) + 1 < p.spectrum.shape.kernel[2] {
-                    put(Some(&self.cos[lag]));
-                    put(Some(&self.sin[lag]));
+                    put(Some(&self.cos[lag]), [1.0, sign]);
+                    put(Some(&self.sin[lag]), [sign, 1.0]);
                 }
             });
         }

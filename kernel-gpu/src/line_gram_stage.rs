@@ -58,6 +58,8 @@ pub mod device {
     pub struct Target {
         /// Among the launch's lines.
         pub line: u32,
+        /// Its mirror image among them; past the last if there is none.
+        image: u32,
         /// The pass of lags.
         pub pass: u32,
         /// The launch's first block of the item; the second, if there is one, follows.
@@ -71,6 +73,12 @@ pub mod device {
             if self.first + which < p.blocks { Some(self.first + which) } else { None }
         }
 
+        /// Its mirror image among the launch's lines, if it is there.
+        #[inline(always)]
+        pub fn image(&self, p: &LineGram) -> Option<u32> {
+            if self.image < p.lines { Some(self.image) } else { None }
+        }
+
         /// Keeps it in shared memory: the products need the registers.
         ///
         /// # Safety
@@ -78,7 +86,7 @@ pub mod device {
         #[inline(always)]
         pub unsafe fn keep(&self) {
             // SAFETY: 16 bytes behind the stages.
-            unsafe { Shared::<u32>::dynamic(TARGET).store_16(0, &[self.line, self.pass, self.first, 0]) };
+            unsafe { Shared::<u32>::dynamic(TARGET).store_16(0, &[self.line, self.image, self.pass, self.first]) };
         }
 
         /// What was kept.
@@ -90,8 +98,8 @@ pub mod device {
             let mut words = [0; 4];
             // SAFETY: the caller's promise.
             unsafe { Shared::<u32>::dynamic(TARGET).load_16(0, &mut words) };
-            let [line, pass, first, _] = words;
-            Self { line, pass, first }
+            let [line, image, pass, first] = words;
+            Self { line, image, pass, first }
         }
     }
 
@@ -101,7 +109,7 @@ pub mod device {
         pub target: Target,
         /// Whether the line has low words.
         pub strict: bool,
-        /// Whether another line stands for it, and there is nothing to do.
+        /// Whether its sums follow from those of its mirror image, an earlier line of the launch, whose block stores both.
         pub left_out: bool,
         /// The tiles of input channels in shared memory, and how many of them are there.
         tiles: [u32; TILES as usize],
@@ -148,8 +156,14 @@ pub mod device {
             };
             let high = p.high.offset(line as u64 * p.line_words());
             let sides = [[0, places[0]], [places[1], places[2]]];
-            let target = Target { line: line - p.first_line, pass, first };
-            Self { target, strict, left_out: s.is_mirror_image(fo, fr), tiles, held, sides, high, low }
+            // Where the mirror image is among the launch's lines; past them, if it is not there.
+            let image = match s.mirror_image(line) {
+                Some(image) => image.wrapping_sub(p.first_line),
+                None => u32::MAX,
+            };
+            let target = Target { line: line - p.first_line, image, pass, first };
+            let left_out = image < target.line;
+            Self { target, strict, left_out, tiles, held, sides, high, low }
         }
 
         /// Where this lane's rows of the left and right half of block `which` lie.

@@ -58,7 +58,7 @@ pub mod device {
     use crate::input_boxes::SEGMENT;
 
     /// Loads of a lane in flight.
-    const FLIGHT: usize = 8;
+    const FLIGHT: usize = 16;
 
     /// See the module.
     ///
@@ -144,14 +144,14 @@ pub mod device {
         let mut at = from + lane;
         while at < to {
             let mut bits = [0u32; FLIGHT];
-            unroll!(i < 8, {
+            unroll!(i < FLIGHT, at most 20, {
                 let at = at + i as u32 * lanes;
                 if at < to {
                     // SAFETY: the caller's promise.
                     bits[i] = unsafe { x.bits::<NARROW>(at as u64) };
                 }
             });
-            unroll!(i < 8, {
+            unroll!(i < FLIGHT, at most 20, {
                 let value = x.widen::<NARROW>(bits[i]);
                 sum += value as f64;
                 let magnitude = value.abs();

@@ -143,11 +143,11 @@ impl Spectrum {
         }
     }
 
-    /// Whether a line is the mirror image of an earlier one, which stands for it: of the planes fr = 0 and 2·fr = N1 those past the
-    /// middle. They are stored, and nobody reads them.
+    /// The line at −f of all of a line's frequencies, if it is stored too and is another: in the planes fr = 0 and 2·fr = N1.
     #[inline(always)]
-    pub const fn is_mirror_image(&self, fo: u32, fr: u32) -> bool {
-        (fr == 0 || 2 * fr == self.n()[1]) && 2 * fo > self.n()[0]
+    pub const fn mirror_image(&self, line: u32) -> Option<u32> {
+        let ((fo, fr), n) = (self.frequencies(line), self.n());
+        if (fr == 0 || 2 * fr == n[1]) && fo != 0 && 2 * fo != n[0] { Some(line + n[0] - 2 * fo) } else { None }
     }
 
     /// How often the energies of a line with this fr count.
@@ -269,6 +269,20 @@ mod tests {
                 }
             }
             assert!(strict.iter().all(|&seen| seen) && plain == s.plain_lines());
+        }
+    }
+
+    #[test]
+    fn mirror_images_come_in_pairs() {
+        for input in [[5, 6, 7], [6, 5, 2], [1, 4, 3], [2, 1, 3]] {
+            let s = spectrum(input, [1, 1, 1], 0);
+            let [n0, n1, _] = s.n();
+            for line in 0..s.lines() {
+                let (fo, fr) = s.frequencies(line);
+                let opposite = ((n0 - fo) % n0, (n1 - fr) % n1);
+                let expected = (opposite.1 == fr && opposite.0 != fo).then(|| s.line(opposite.0, fr));
+                assert_eq!(s.mirror_image(line), expected, "{input:?} {line}");
+            }
         }
     }
 

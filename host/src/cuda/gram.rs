@@ -311,7 +311,7 @@ impl Gram {
             output,
             grid: self.design.grid,
             column: cut.n()[0],
-            row: cut.n()[1],
+            inputs: cut.half(),
             first_line,
             lines,
             first_block,

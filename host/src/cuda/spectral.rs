@@ -100,10 +100,9 @@ impl Spectral {
     /// The stages and their costs.
     pub(super) fn stages(&self) -> Vec<(&'static str, Cost)> {
         let costs = self.design.costs();
-        let mut stages = Vec::new();
+        let mut stages = self.transform.stages(&self.design);
         stages.extend(self.phase_taps.as_ref().map(|_| (phase_taps::STAGE, costs.phase_taps)));
         stages.push((tap_moments::STAGE, costs.tap_moments));
-        stages.extend(self.transform.stages(&self.design));
         stages.extend(self.gram.iter().flat_map(Gram::stages));
         stages.push((spectral_finish::STAGE, costs.finish));
         stages
@@ -128,8 +127,11 @@ impl Spectral {
         };
         let mut fork = Fork::of(target)?;
         let beside = Target { stream: fork.stream(), ..*target };
+        // The input first: it takes longest, and the launches of the taps arrive meanwhile.
         // SAFETY: the caller's promise, here and below: each stage uses the tensors and this memory, in the stream's order; what is
         // beside it reads the taps alone, and writes what nothing else uses before the join.
+        unsafe { self.transform(target, 0, &self.design.cut(0), after)? };
+        // SAFETY: as above.
         unsafe { self.sum_taps(&beside, kernel, after)? };
         if let Some(gram) = &mut self.gram {
             // SAFETY: as above; the channels' exponents are written.
@@ -138,8 +140,10 @@ impl Spectral {
         let (mut parts, images) = (0, self.design.images.max(1));
         for first in (0..self.design.spectrum.shape.batch).step_by(images as usize) {
             let cut = self.design.cut(first);
-            // SAFETY: as above; first < B.
-            unsafe { self.transform(target, first, &cut, after)? };
+            if first > 0 {
+                // SAFETY: as above; first < B.
+                unsafe { self.transform(target, first, &cut, after)? };
+            }
             if let Some(gram) = &mut self.gram {
                 // SAFETY: as above; the cut's spectra and exponents are written.
                 parts = unsafe { gram.launch(target, &cut, &sources, (&mut fork, parts), after)? };

@@ -94,18 +94,20 @@ impl Data {
                     continue;
                 }
                 let place = s.place(line, row as u32, slot as u32) as usize;
-                // What nobody reads holds what must not be read; the spectrum there is that of the line it is the mirror image of.
-                let mirrored = s.is_mirror_image(fo, fr);
-                let (index, sign) = if mirrored {
-                    let [n0, _, n2] = case.n;
-                    (s.place(s.line(n0 - fo, fr), row as u32, s.slot((n2 - fp) % n2)), -1.0)
-                } else {
-                    (place as u64, 1.0)
+                // Of two mirror images the later one is conjugate.
+                let (index, sign) = match s.mirror_image(line) {
+                    Some(image) if image < line => {
+                        let opposite = (case.n[2] - fp) % case.n[2];
+                        (s.place(image, row as u32, s.slot(opposite)), -1.0)
+                    }
+                    _ => (place as u64, 1.0),
                 };
                 let value = (3.0 * draw(1, index), sign * 3.0 * draw(2, index));
                 let (high, kept) = word(value);
                 let (low, rest) = word((value.0 - kept.0, value.1 - kept.1));
-                let (high, low) = if mirrored { (NAN, NAN) } else { (high, low) };
+                // A launch of all lines does not read those.
+                let unread = sign < 0.0 && case.lines >= s.lines();
+                let (high, low) = if unread { (NAN, NAN) } else { (high, low) };
                 data.high[place] = high;
                 let exact = (kept.0 + rest.0, kept.1 + rest.1);
                 data.spectra[place] = exact;

@@ -88,7 +88,7 @@ pub fn run(case: &Case, data: &Data, first: u32, schedule: Schedule) -> (Vec<f32
             output: joined.global_mut(),
             grid: *grid,
             column: n[0],
-            row: s.n()[1],
+            inputs: s.half(),
             first_line,
             lines: count,
             first_block: first,

@@ -57,26 +57,11 @@ impl Run {
         let input = [n0 + 1 - k0, n1 + 1 - k1, 3];
         let shape = ConvShape { batch: 1, in_channels: case.in_channels, out_channels: 1, input, kernel: case.kernel };
         let spectrum = Spectrum { shape, all_strict: 0 };
-        let inner = Self::inner(&case) as usize;
-        let mut sums: Vec<f32> =
-            (0..spectrum.lines() as u64 * inner as u64).map(|index| draw(3, index) as f32).collect();
-        // Mirror images are what they are the images of.
-        for line in 0..spectrum.lines() {
-            let (fo, fr) = spectrum.frequencies(line);
-            if spectrum.is_mirror_image(fo, fr) {
-                let original = spectrum.line(n0 - fo, fr) as usize * inner;
-                for at in 0..inner {
-                    let (component, imaginary) = (at / (case.blocks * BLOCK_WORDS) as usize, at % 2 == 1);
-                    let sine = component > 0 && component.is_multiple_of(2);
-                    let value = sums[original + at];
-                    sums[line as usize * inner + at] = if sine == imaginary { value } else { -value };
-                }
-            }
-        }
+        let words = u64::from(spectrum.lines()) * Self::inner(&case);
         Self {
             case,
             spectrum,
-            sums,
+            sums: (0..words).map(|index| draw(3, index) as f32).collect(),
             exponents: (0..case.in_channels)
                 .map(|ci| if ci == 7 { EMPTY } else { [8, 0, -16][ci as usize % 3] })
                 .collect(),
@@ -104,16 +89,9 @@ impl Run {
         while first_line < s.lines() {
             let lines = case.lines.min(s.lines() - first_line);
             let last = first_line + lines == s.lines();
-            // A buffer of these lines alone, without mirror images: none other is read.
-            let inner = Self::inner(case) as usize;
-            let mut sums = self.sums[first_line as usize * inner..][..lines as usize * inner].to_vec();
-            for (line, sums) in (first_line..).zip(sums.chunks_mut(inner)) {
-                let (fo, fr) = s.frequencies(line);
-                if s.is_mirror_image(fo, fr) {
-                    sums.fill(f32::NAN);
-                }
-            }
-            let input = memory.buffer("sums", &sums);
+            // A buffer of these lines alone: none other is read.
+            let words = (u64::from(first_line) * Self::inner(case)) as usize;
+            let input = memory.buffer("sums", &self.sums[words..][..(u64::from(lines) * Self::inner(case)) as usize]);
             let shifted = u32::from(fault == Fault::Shifted && last);
             let parameters = GridResample {
                 input: input.global(),
@@ -124,7 +102,7 @@ impl Run {
                 output: output.global_mut(),
                 grid,
                 column: case.n[0],
-                row: s.n()[1],
+                inputs: s.half(),
                 first_line: first_line + shifted,
                 lines: lines - shifted,
                 first_block: case.first_block,
