@@ -26,6 +26,9 @@
 //! **Cost.** 8·B flop and 2·(2·K2 − 1) of the multiply-adds a frequency and pair, half of all pairs. Reads the rows of three tiles of
 //! channels for every two blocks, mostly from L2; writes 8·(2·K2 − 1) bytes a line and pair.
 //!
+//! Of few lines, whose blocks of threads would not fill a device, two pairs of warps share a block of channel pairs: each multiplies half of
+//! the slots, and one adds the other's sums to its own.
+//!
 //! **Launch.** One dimension, [`LineGram::items`] blocks or more, [`SHARED_BYTES`] of shared memory.
 
 use cuda_std::global::{Global, GlobalMut};
@@ -65,6 +68,8 @@ pub struct LineGram {
     pub first_block: u32,
     /// How many.
     pub blocks: u32,
+    /// 2: both halves of a block of threads share one block of channel pairs, each every second two of four pairs of slots. 1: they take two.
+    pub ways: u32,
 }
 
 impl LineGram {
@@ -98,10 +103,10 @@ impl LineGram {
         passes(self.spectrum.shape.kernel[2], lags)
     }
 
-    /// Pairs of blocks.
+    /// Pairs of blocks, or blocks that are shared.
     #[inline(always)]
     pub const fn units(&self) -> u32 {
-        self.blocks.div_ceil(2)
+        if self.ways == 2 { self.blocks } else { self.blocks.div_ceil(2) }
     }
 
     /// Shares of the work, each a block's.
@@ -182,6 +187,7 @@ pub mod device {
     use cuda_std::bits::permute_bytes;
     use cuda_std::float::Float;
     use cuda_std::mma::m16n8k16_f16;
+    use cuda_std::shared::Shared;
     use cuda_std::thread::{block_idx_x, lane_index, sync_threads, thread_idx_x, warp_index};
     use cuda_std::warp::shuffle_xor;
     use cuda_std::{kernel, unroll};
@@ -258,8 +264,8 @@ pub mod device {
                 // SAFETY: behind the barrier nobody reads the other buffer.
                 unsafe { stages.bring::<BOTH>(table, &next, 1 - buffer) };
             }
-            let mut pair = 0;
-            while pair < Stages::<STRICT>::PAIRS {
+            let (mut pair, end) = Stages::<STRICT>::pairs(p.ways);
+            while pair < end {
                 let (words, number) = (stages.words(buffer, pair), place.first_pair() + pair);
                 // SAFETY: the stage is complete.
                 unsafe {
@@ -277,12 +283,21 @@ pub mod device {
             }
             (place, buffer) = (next, 1 - buffer);
         }
-        // SAFETY: there was a stage, and so a barrier; the item's sums are this block's, the half block this warp's.
-        unsafe { sums.store(p, &Target::kept()) };
+        // SAFETY: there was a stage, and so a barrier; the item's sums are this block's, the half block this warp's, or that of the warp
+        // that it shares it with.
+        unsafe {
+            if p.ways == 2 && !sums.gather() {
+                return;
+            }
+            sums.store(p, &Target::kept());
+        }
     }
 
     /// Re, Im of G at 16 × 8 pairs of channels, in the accumulators' layout.
     type Pairs = [f32; 8];
+
+    /// Numbers of a lane that one warp hands another: C_0, and C_l and S_l of four lags.
+    const GATHERED: u32 = 8 * 9;
 
     /// G₊ + G₋ and G₊ − G₋ of a pair of slots.
     struct Gram {
@@ -424,13 +439,49 @@ pub mod device {
             });
         }
 
+        /// Every number.
+        #[inline(always)]
+        fn each(&mut self, mut visit: impl FnMut(u32, &mut f32)) {
+            unroll!(i < 8, {
+                visit(i as u32, &mut self.zero[i]);
+                unroll!(lag < 4, {
+                    if lag < LAGS {
+                        visit((8 * (2 * lag + 1) + i) as u32, &mut self.cos[lag][i]);
+                        visit((8 * (2 * lag + 2) + i) as u32, &mut self.sin[lag][i]);
+                    }
+                });
+            });
+        }
+
+        /// Adds what the second pair of warps found, by way of the stages' memory; false for those, which are done.
+        ///
+        /// # Safety
+        /// All threads of the block call this; no copies are on their way.
+        #[inline(always)]
+        unsafe fn gather(&mut self) -> bool {
+            let (way, half) = (warp_index() / 2, warp_index() % 2);
+            let numbers = Shared::<f32>::dynamic(4 * 32 * GATHERED * half).offset(lane_index());
+            sync_threads(); // the last stage is no longer read
+            if way == 1 {
+                // SAFETY: a place a number and lane, in the stages' memory.
+                self.each(|place, sum| unsafe { numbers.store(32 * place, *sum) });
+            }
+            sync_threads();
+            if way == 0 {
+                // SAFETY: stored before the barrier.
+                self.each(|place, sum| *sum += unsafe { numbers.load(32 * place) });
+            }
+            way == 0
+        }
+
         /// Stores the warp's half of its block.
         ///
         /// # Safety
         /// The item's sums are this block's.
         #[inline(always)]
         unsafe fn store(&self, p: &LineGram, target: &Target) {
-            let Some(block) = target.block(p, warp_index() / 2) else { return };
+            let which = if p.ways == 2 { 0 } else { warp_index() / 2 };
+            let Some(block) = target.block(p, which) else { return };
             let block_words = BLOCK_WORDS as u64;
             let (row, column) = (lane_index() / 4, 8 * (warp_index() % 2) + 2 * (lane_index() % 4));
             let place = block as u64 * block_words + (2 * (row * TILE + column)) as u64;

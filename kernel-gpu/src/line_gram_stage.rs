@@ -45,7 +45,7 @@ pub mod device {
     use cuda_std::global::Global;
     use cuda_std::matrix::ldmatrix_x4;
     use cuda_std::shared::Shared;
-    use cuda_std::thread::{lane_index, thread_idx_x};
+    use cuda_std::thread::{lane_index, thread_idx_x, warp_index};
     use cuda_std::unroll;
 
     use super::*;
@@ -129,10 +129,11 @@ pub mod device {
             let (rest, unit) = div_rem(number, p.units());
             let (turn, pass) = div_rem(rest, p.passes(lags));
             let line = line_in_turn(s, p.first_line, p.lines, turn);
-            let first = 2 * unit;
+            let first = if p.ways == 2 { unit } else { 2 * unit };
             let (i0, j0) = grid.block(p.first_block + first);
             // Neighbours share their column J, or the second one is the next column's diagonal: three tiles at most.
-            let (i1, j1) = if first + 1 < p.blocks { grid.block(p.first_block + first + 1) } else { (i0, j0) };
+            let (i1, j1) =
+                if p.ways != 2 && first + 1 < p.blocks { grid.block(p.first_block + first + 1) } else { (i0, j0) };
             let known = |tile: u32, tiles: [u32; 3], held: u32| match tile {
                 _ if tile == tiles[0] => 0,
                 _ if held > 1 && tile == tiles[1] => 1,
@@ -235,6 +236,14 @@ pub mod device {
     impl<'a, const STRICT: bool> Stages<'a, STRICT> {
         /// Pairs of slots of a stage.
         pub const PAIRS: u32 = if STRICT { 2 } else { 4 };
+
+        /// Which pairs of slots of a stage are this warp's: all, or half of them.
+        #[inline(always)]
+        pub fn pairs(ways: u32) -> (u32, u32) {
+            let each = if ways == 2 { Self::PAIRS / 2 } else { Self::PAIRS };
+            let first = if ways == 2 { warp_index() / 2 * each } else { 0 };
+            (first, first + each)
+        }
 
         /// Of the item, for this thread.
         #[inline(always)]

@@ -285,6 +285,7 @@ impl Gram {
             lines,
             first_block,
             blocks,
+            ways: self.design.gram.line_ways,
         };
         // SAFETY: the spectra are the caller's promise; the sums hold a chunk of lines of a range.
         unsafe { line_gram::launch(&self.kernels.line_gram, &parameters, target.stream, target.bound) }

@@ -11,6 +11,7 @@
 
 use kernel_gpu::gram_energy::GramEnergy;
 use kernel_gpu::gram_grid::{BLOCK_WORDS, Grid};
+use kernel_gpu::line_gram;
 use kernel_gpu::spectrum::Spectrum;
 use kernel_gpu::tap_spectrum::point_words;
 
@@ -26,6 +27,9 @@ const ENERGY_BYTES: u64 = 64 << 20;
 /// Bytes of the taps' spectrum of one chunk of grid lines.
 const TAPS_BYTES: u64 = 192 << 20;
 
+/// Blocks of threads of `line_gram` that a multiprocessor holds.
+const LINE_BLOCKS: u32 = line_gram::SPEC_4.min_blocks;
+
 /// The cuts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GramCuts {
@@ -33,6 +37,8 @@ pub struct GramCuts {
     pub lines: u32,
     /// Blocks of 16 × 16 channel pairs at a time.
     pub blocks: u32,
+    /// 2 where `line_gram` shares its blocks of channel pairs, for there are few of them or one alone; else 1.
+    pub line_ways: u32,
     /// Lines of the grid at a time, of the taps' spectrum.
     pub grid_lines: u32,
     /// Shares of each launch of `gram_energy`.
@@ -76,7 +82,12 @@ impl GramCuts {
         let parts = ENERGY_BYTES / 8 / columns / launches;
         let shares = GramEnergy::shares_for(grid, grid_lines, blocks, facts.multiprocessors);
         let shares = u64::from(shares).min(parts).max(1) as u32;
-        let mut cuts = GramCuts { lines, blocks, grid_lines, shares, in_place: false, holds_taps: false };
+        let passes = line_gram::passes(grid.kernel[2], line_gram::lags(grid.kernel[2]));
+        let wanted = u64::from(lines) * u64::from(passes) * u64::from(blocks);
+        // One block alone would leave half of the threads without work.
+        let few = blocks == 1 || wanted <= u64::from(facts.multiprocessors) * u64::from(LINE_BLOCKS);
+        let line_ways = if few { 2 } else { 1 };
+        let mut cuts = GramCuts { lines, blocks, line_ways, grid_lines, shares, in_place: false, holds_taps: false };
         cuts.holds_taps = groups == 1 && grid_lines >= grid.grid_lines();
         let mut last = *spectrum;
         last.shape.batch = if rest > 0 { rest } else { spectrum.shape.batch };

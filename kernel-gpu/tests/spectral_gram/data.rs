@@ -20,6 +20,8 @@ pub struct Case {
     /// Lines of a launch, and blocks of channel pairs.
     pub lines: u32,
     pub blocks: u32,
+    /// Pairs of warps that share a block of channel pairs.
+    pub ways: u32,
 }
 
 pub type Complex = (f64, f64);

@@ -70,6 +70,7 @@ pub fn run(case: &Case, data: &Data, first: u32, schedule: Schedule) -> (Vec<f32
             lines: count,
             first_block: first,
             blocks,
+            ways: case.ways,
         };
         let spec = if lags == 2 { SPEC_2 } else { SPEC_4 };
         launch(&memory, spec.name, parameters.items(lags) as u32, &parameters, schedule);

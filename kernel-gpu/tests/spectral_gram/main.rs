@@ -17,6 +17,7 @@ const CASE: Case = Case {
     scaled: false,
     lines: 7,
     blocks: 2,
+    ways: 1,
 };
 
 /// f32 sums; the products of two low words are left out.
@@ -88,6 +89,13 @@ fn check(case: Case) {
 fn a_few_channels() {
     check(CASE);
     check(Case { batch: 17, lines: 100, ..CASE });
+}
+
+#[test]
+fn blocks_that_are_shared() {
+    check(Case { ways: 2, ..CASE });
+    check(Case { ways: 2, all_strict: true, lines: 100, ..CASE });
+    check(Case { ways: 2, in_channels: 37, n: [1, 3, 12], kernel: [1, 2, 3], blocks: 4, ..CASE });
 }
 
 #[test]
