@@ -97,12 +97,11 @@ pub mod device {
         while at < all {
             let mut values = [0f32; 4];
             unroll!(i < 4, {
+                // Past the end the last once more: a load under a condition is waited for before the next is asked for.
                 let at = at + (i as u32 * SPEC.threads) as u64;
-                if at < all {
-                    let (b, segment) = div_rem(at, volume);
-                    // SAFETY: a segment of a volume of the channel.
-                    values[i] = unsafe { p.largest.load(b as u64 * between + channel * volume + segment) };
-                }
+                let (b, segment) = div_rem(if at < all { at } else { all - 1 }, volume);
+                // SAFETY: a segment of a volume of the channel.
+                values[i] = unsafe { p.largest.load(b as u64 * between + channel * volume + segment) };
             });
             unroll!(i < 4, {
                 largest = if values[i] > largest { values[i] } else { largest };
@@ -159,10 +158,10 @@ pub mod device {
                 let mut values = [0f64; 4];
                 unroll!(i < 4, {
                     let at = at + 32 * i as u64;
-                    if at < length {
-                        // SAFETY: a segment of the box.
-                        values[i] = unsafe { p.segment_sum.load((first + at) * boxes.ranges[2] as u64 + r2 as u64) };
-                    }
+                    let place = first + if at < length { at } else { length - 1 };
+                    // SAFETY: a segment of the box.
+                    let value = unsafe { p.segment_sum.load(place * boxes.ranges[2] as u64 + r2 as u64) };
+                    values[i] = if at < length { value } else { 0.0 };
                 });
                 sum += (values[0] + values[1]) + (values[2] + values[3]);
                 at += 128;

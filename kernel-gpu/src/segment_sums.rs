@@ -58,7 +58,7 @@ pub mod device {
     use crate::input_boxes::SEGMENT;
 
     /// Loads of a lane in flight.
-    const FLIGHT: usize = 16;
+    const FLIGHT: usize = 8;
 
     /// See the module.
     ///
@@ -144,20 +144,35 @@ pub mod device {
         let mut at = from + lane;
         while at < to {
             let mut bits = [0u32; FLIGHT];
-            unroll!(i < FLIGHT, at most 20, {
+            unroll!(i < FLIGHT, at most 8, {
+                // Past the end the last once more: a load under a condition is waited for before the next is asked for.
                 let at = at + i as u32 * lanes;
-                if at < to {
-                    // SAFETY: the caller's promise.
-                    bits[i] = unsafe { x.bits::<NARROW>(at as u64) };
-                }
+                // SAFETY: the caller's promise.
+                bits[i] = unsafe { x.bits::<NARROW>((if at < to { at } else { to - 1 }) as u64) };
             });
-            unroll!(i < FLIGHT, at most 20, {
-                let value = x.widen::<NARROW>(bits[i]);
-                sum += value as f64;
-                let magnitude = value.abs();
-                largest = if magnitude > largest && magnitude < f32::INFINITY { magnitude } else { largest };
+            let mut values = [0f32; FLIGHT];
+            unroll!(i < FLIGHT, at most 8, {
+                let exists = at + (i as u32 * lanes) < to;
+                values[i] = if exists { x.widen::<NARROW>(bits[i]) } else { 0.0 };
+            });
+            // One by one from the last asked for: what could be looked at sooner would be waited for before the next is asked for.
+            unroll!(i < FLIGHT, at most 8, {
+                largest = largest.max(values[FLIGHT - 1 - i].abs());
+            });
+            unroll!(i < FLIGHT, at most 8, {
+                sum += values[i] as f64;
             });
             at += FLIGHT as u32 * lanes;
+        }
+        if largest == f32::INFINITY {
+            // Rare enough to look once more.
+            (largest, at) = (0.0, from + lane);
+            while at < to {
+                // SAFETY: the caller's promise.
+                let magnitude = unsafe { x.load(at as u64) }.abs();
+                largest = if magnitude < f32::INFINITY { largest.max(magnitude) } else { largest };
+                at += lanes;
+            }
         }
         (sum, largest)
     }
