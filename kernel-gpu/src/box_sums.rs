@@ -101,7 +101,7 @@ pub mod device {
                 let at = at + (i as u32 * SPEC.threads) as u64;
                 let (b, segment) = div_rem(if at < all { at } else { all - 1 }, volume);
                 // SAFETY: a segment of a volume of the channel.
-                values[i] = unsafe { p.largest.load(b as u64 * between + channel * volume + segment) };
+                values[i] = unsafe { p.largest.load(b * between + channel * volume + segment) };
             });
             unroll!(i < 4, {
                 largest = if values[i] > largest { values[i] } else { largest };

@@ -31,7 +31,7 @@ pub struct SegmentSums {
 }
 
 /// The launch.
-pub const SPEC: KernelSpec = KernelSpec { name: "segment_sums", threads: 256, min_blocks: 4, shared_bytes: 0 };
+pub const SPEC: KernelSpec = KernelSpec { name: "segment_sums", threads: 256, min_blocks: 3, shared_bytes: 0 };
 
 impl SegmentSums {
     /// log2 of the lanes of a segment.
@@ -64,7 +64,7 @@ pub mod device {
     ///
     /// # Safety
     /// The arrays hold what the fields say and nobody else accesses the outputs; the launch is as [`SPEC`] says.
-    #[kernel(max_threads = 256, min_blocks = 4)]
+    #[kernel(max_threads = 256, min_blocks = 3)]
     pub unsafe fn segment_sums(p: SegmentSums) {
         let (boxes, bits) = (&p.boxes, p.lane_bits());
         let (segments, width) = (boxes.segments(), boxes.shape.input[2]);

@@ -112,28 +112,26 @@ impl<P: Copy> Kernel<P> {
         let mut arguments = [ptr::from_ref(parameters).cast_mut().cast::<c_void>()];
         // SAFETY: the driver copies the one argument, of the size the entry declares (a test compares it with size_of P),
         // before it returns; `#[kernel]` makes each kernel wait; the rest is the caller's promise.
-        let result = unsafe {
-            match self.early {
-                Some(early) => {
-                    let sizes = [blocks, self.spec.threads, shared_bytes];
-                    early.launch(self.function, sizes, stream.as_raw(), arguments.as_mut_ptr())
-                }
-                None => sys::cuLaunchKernel(
-                    self.function,
-                    blocks,
-                    1,
-                    1,
-                    self.spec.threads,
-                    1,
-                    1,
-                    shared_bytes,
-                    stream.as_raw(),
-                    arguments.as_mut_ptr(),
-                    ptr::null_mut(),
-                ),
+        unsafe {
+            if let Some(early) = self.early {
+                let sizes = [blocks, self.spec.threads, shared_bytes];
+                return early.launch(what, self.function, sizes, stream.as_raw(), arguments.as_mut_ptr());
             }
-        };
-        check(what, result)
+            let result = sys::cuLaunchKernel(
+                self.function,
+                blocks,
+                1,
+                1,
+                self.spec.threads,
+                1,
+                1,
+                shared_bytes,
+                stream.as_raw(),
+                arguments.as_mut_ptr(),
+                ptr::null_mut(),
+            );
+            check(what, result)
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! The function is newer than cust's bindings: its types are those of the CUDA driver API, "Execution Control: cuLaunchKernelEx".
 
-use std::ffi::{CStr, c_int, c_uint, c_void};
+use std::ffi::{CString, c_int, c_uint, c_void};
 use std::{mem, ptr};
 
 use cust::sys;
@@ -11,7 +11,7 @@ use cust::sys;
 use super::error::{CudaError, check};
 
 /// The driver's function.
-const NAME: &CStr = c"cuLaunchKernelEx";
+const NAME: &str = "cuLaunchKernelEx";
 /// The CUDA version that brought it.
 const SINCE: c_int = 11_080;
 /// The first CUDA version whose graphs keep such launches as they are.
@@ -41,8 +41,8 @@ struct Config {
     attribute_count: c_uint,
 }
 
-type LaunchKernelEx =
-    unsafe extern "C" fn(*const Config, sys::CUfunction, *mut *mut c_void, *mut *mut c_void) -> sys::CUresult;
+/// Its code comes as a number: the driver's may be one that cust's `CUresult` does not know.
+type LaunchKernelEx = unsafe extern "C" fn(*const Config, sys::CUfunction, *mut *mut c_void, *mut *mut c_void) -> u32;
 
 /// The driver's function, where kernels may be launched so.
 #[derive(Clone, Copy)]
@@ -57,9 +57,9 @@ impl ProgrammaticLaunch {
         if target != TARGET || driver < NEEDED {
             return Ok(None);
         }
-        let mut function: *mut c_void = ptr::null_mut();
+        let (name, mut function) = (CString::new(NAME).unwrap_or_default(), ptr::null_mut());
         // SAFETY: a C string; writes one pointer.
-        let result = unsafe { sys::cuGetProcAddress(NAME.as_ptr(), &mut function, SINCE, 0) };
+        let result = unsafe { sys::cuGetProcAddress(name.as_ptr(), &mut function, SINCE, 0) };
         if result == sys::CUresult::CUDA_ERROR_NOT_FOUND {
             return Ok(None);
         }
@@ -73,15 +73,19 @@ impl ProgrammaticLaunch {
 
     /// `cuLaunchKernel` in one dimension, let in early.
     ///
+    /// # Errors
+    /// [`CudaError::Call`], with the driver's own code.
+    ///
     /// # Safety
     /// As that function's; the kernel waits for the grids ahead of it before anything else.
     pub(super) unsafe fn launch(
         self,
+        what: &'static str,
         function: sys::CUfunction,
         [blocks, threads, shared_bytes]: [u32; 3],
         stream: sys::CUstream,
         arguments: *mut *mut c_void,
-    ) -> sys::CUresult {
+    ) -> Result<(), CudaError> {
         let attribute = Attribute { id: STREAM_SERIALIZATION, padding: 0, value: 1, unused: [0; 15] };
         let config = Config {
             grid: [blocks, 1, 1],
@@ -92,7 +96,10 @@ impl ProgrammaticLaunch {
             attribute_count: 1,
         };
         // SAFETY: the caller's promise; the driver reads the configuration and its attribute before it returns.
-        unsafe { (self.0)(&config, function, arguments, ptr::null_mut()) }
+        match unsafe { (self.0)(&config, function, arguments, ptr::null_mut()) } {
+            0 => Ok(()),
+            code => Err(CudaError::Call { what, entry: NAME, code, name: cuda_loader::error_name(code) }),
+        }
     }
 }
 

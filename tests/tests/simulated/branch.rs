@@ -132,7 +132,7 @@ fn a_run_makes_no_other_calls() {
             calls.retain(|call| !call.starts_with("cuCtx"));
             let of = |name| calls.iter().filter(|&&call| call == name).count();
             assert_eq!((of("cuEventRecord"), of("cuStreamWaitEvent"), held), (2, 2, now));
-            assert_eq!(of("cuLaunchKernel") + 4, calls.len(), "{calls:?}");
+            assert_eq!(of("cuLaunchKernelEx") + 4, calls.len(), "{calls:?}");
         }
     });
 }

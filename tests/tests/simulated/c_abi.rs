@@ -220,17 +220,17 @@ fn failures_of_the_device_are_told_and_the_next_call_is_well() {
             assert_eq!(with(|state| state.usage()), before, "{function}");
         }
         for n in 1..=3 {
-            with(|state| state.inject(Fault::of("cuLaunchKernel", n, 701)));
+            with(|state| state.inject(Fault::of("cuLaunchKernelEx", n, 701)));
             assert_eq!(call(convt_bn_gap_f32, 4, pointers), DEVICE_FAILED);
             assert!(
-                last_error().contains("cuLaunchKernel returned CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"),
+                last_error().contains("cuLaunchKernelEx returned CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"),
                 "{}",
                 last_error()
             );
             assert_eq!(call(convt_bn_gap_f32, 4, pointers), OK);
             agrees(&arrays, &expected, &tensors);
         }
-        with(|state| state.inject(Fault::of("cuLaunchKernel", 2, 719).sticky()));
+        with(|state| state.inject(Fault::of("cuLaunchKernelEx", 2, 719).sticky()));
         for _ in 0..3 {
             assert_eq!(call(convt_bn_gap_f32, 4, pointers), DEVICE_FAILED);
         }

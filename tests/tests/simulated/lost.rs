@@ -49,7 +49,7 @@ fn losing(code: u32, lose: impl Fn(&mut Plan<f32>) -> Result<(), Error>) {
 fn by_any_function_and_with_any_code() {
     alone(Machine::default(), || {
         for (function, code) in [
-            ("cuLaunchKernel", 719),
+            ("cuLaunchKernelEx", 719),
             ("cuStreamSynchronize", 700),
             ("cuMemcpyDtoHAsync_v2", 716),
             ("cuMemcpyHtoDAsync_v2", 214),

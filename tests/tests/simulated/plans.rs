@@ -178,7 +178,7 @@ fn device_memory_is_computed_on_without_allocating_or_waiting() {
         there.run(RawStream::DEFAULT.handle()).unwrap();
         let (held, mut calls) = with(|state| (state.usage(), state.calls[before.1..].to_vec()));
         calls.retain(|call| !call.starts_with("cuCtx"));
-        assert_eq!((held, calls), (before.0, vec!["cuLaunchKernel"; 3]));
+        assert_eq!((held, calls), (before.0, vec!["cuLaunchKernelEx"; 3]));
         there.agrees(&expected);
         there.tensors.running_var = 0;
         let refused = there.run(0).unwrap_err();

@@ -200,8 +200,8 @@ fn it_is_timed_stage_by_stage_and_gives_all_back() {
         let measured = plan.measure_on_device(&tensors.as_inputs(), 2).unwrap().unwrap();
         let names: Vec<_> = measured.stages.iter().map(|stage| stage.name).collect();
         let expected = [
-            "tap_moments",
             "volume_fft",
+            "tap_moments",
             "tap_spectrum",
             "input_scales",
             "line_gram",

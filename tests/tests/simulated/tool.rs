@@ -132,7 +132,7 @@ fn failures_end_in_one_sentence_and_exit_code_3() {
         ("driver=11.3", "supports CUDA 11.3"),
         ("capability=7.5", "has compute capability 7.5"),
         ("fault=cuModuleLoadDataEx:1:218", "CUDA_ERROR_INVALID_PTX (218): ptxas application ptx input, line 9;"),
-        ("fault=cuLaunchKernel:2:719:sticky", "launching batch_norm_reduce failed: cuLaunchKernel returned"),
+        ("fault=cuLaunchKernelEx:2:719:sticky", "launching batch_norm_reduce failed: cuLaunchKernelEx returned"),
         ("fault=cuMemcpyDtoHAsync_v2:1:700:sticky", "CUDA_ERROR_ILLEGAL_ADDRESS (700)"),
         ("fault=cuStreamSynchronize:1:917", "(917)"),
     ];

@@ -183,7 +183,7 @@ pub unsafe extern "C" fn cuLaunchKernel(
         attribute_count: 0,
     };
     // SAFETY: the module's contract.
-    unsafe { cuLaunchKernelEx(&config, function, parameters, extra) }
+    call("cuLaunchKernel", |state| unsafe { launch(state, &config, function, parameters, extra) })
 }
 
 /// `CUlaunchConfig`.
@@ -207,39 +207,49 @@ struct LaunchAttribute {
 /// The only attribute that is known: programmatic stream serialization. Grids run one after the other all the same.
 const STREAM_SERIALIZATION: u32 = 6;
 
-/// As [`cuLaunchKernel`], by whose name its calls go.
+/// As [`cuLaunchKernel`].
 pub unsafe extern "C" fn cuLaunchKernelEx(
     config: *const LaunchConfig,
     function: usize,
     parameters: *const *const u8,
     extra: *const usize,
 ) -> u32 {
-    call("cuLaunchKernel", |state| {
-        // SAFETY: the module's contract, of the configuration and its attributes.
-        let Some(config) = (unsafe { config.as_ref() }) else { return Err(INVALID_VALUE) };
-        for i in 0..config.attribute_count as usize {
-            // SAFETY: as above.
-            if unsafe { (*config.attributes.add(i)).id } != STREAM_SERIALIZATION {
-                return Err(INVALID_VALUE);
-            }
-        }
-        let &Function { entry, shared_limit, .. } =
-            state.current()?.0.functions.get(&function).ok_or(INVALID_HANDLE)?;
-        if parameters.is_null() || !extra.is_null() || config.shared_bytes > shared_limit {
+    // SAFETY: the module's contract.
+    call("cuLaunchKernelEx", |state| unsafe { launch(state, config, function, parameters, extra) })
+}
+
+/// # Safety
+/// Of both: as the module's contract says, of the configuration's attributes too.
+unsafe fn launch(
+    state: &mut State,
+    config: *const LaunchConfig,
+    function: usize,
+    parameters: *const *const u8,
+    extra: *const usize,
+) -> Result<(), u32> {
+    // SAFETY: the caller's promise.
+    let Some(config) = (unsafe { config.as_ref() }) else { return Err(INVALID_VALUE) };
+    for i in 0..config.attribute_count as usize {
+        // SAFETY: as above.
+        if unsafe { (*config.attributes.add(i)).id } != STREAM_SERIALIZATION {
             return Err(INVALID_VALUE);
         }
-        // SAFETY: one pointer for the kernel's one parameter, which is a block of that many bytes.
-        let block = unsafe { std::slice::from_raw_parts(parameters.read(), entry.parameter_bytes) };
-        let launch = Launch {
-            entry,
-            grid: config.grid,
-            block: config.block,
-            shared_bytes: config.shared_bytes,
-            parameters: block.to_vec(),
-        };
-        // SAFETY: no address of the host.
-        unsafe { state.enqueue(config.stream, Work::Launch(launch)) }
-    })
+    }
+    let &Function { entry, shared_limit, .. } = state.current()?.0.functions.get(&function).ok_or(INVALID_HANDLE)?;
+    if parameters.is_null() || !extra.is_null() || config.shared_bytes > shared_limit {
+        return Err(INVALID_VALUE);
+    }
+    // SAFETY: one pointer for the kernel's one parameter, which is a block of that many bytes.
+    let block = unsafe { std::slice::from_raw_parts(parameters.read(), entry.parameter_bytes) };
+    let launch = Launch {
+        entry,
+        grid: config.grid,
+        block: config.block,
+        shared_bytes: config.shared_bytes,
+        parameters: block.to_vec(),
+    };
+    // SAFETY: no address of the host.
+    unsafe { state.enqueue(config.stream, Work::Launch(launch)) }
 }
 
 /// The address of a function that is newer than the table: there is one.
