@@ -12,7 +12,7 @@ use super::error::{CudaError, check};
 
 /// The driver's function.
 const NAME: &str = "cuLaunchKernelEx";
-/// The CUDA version that brought it.
+/// A CUDA version that has it, in this form.
 const SINCE: c_int = 11_080;
 /// The first CUDA version whose graphs keep such launches as they are.
 const NEEDED: (u32, u32) = (12, 3);
@@ -21,8 +21,8 @@ const TARGET: &str = "sm_90a";
 /// `CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION`.
 const STREAM_SERIALIZATION: c_int = 6;
 
-/// `CUlaunchAttribute`, whose value is a union of 64 bytes; this attribute's is one number.
-#[repr(C)]
+/// `CUlaunchAttribute`, whose value is a union of 64 bytes, with pointers among it; this attribute's is one number.
+#[repr(C, align(8))]
 struct Attribute {
     id: c_int,
     padding: u32,
@@ -49,7 +49,8 @@ type LaunchKernelEx = unsafe extern "C" fn(*const Config, sys::CUfunction, *mut 
 pub(super) struct ProgrammaticLaunch(LaunchKernelEx);
 
 impl ProgrammaticLaunch {
-    /// None where the kernels do not wait, or the driver's graphs could not hold the launches.
+    /// None where the kernels do not wait, or the driver's graphs could not hold the launches. A driver that fails to say is told like any
+    /// other failure.
     ///
     /// # Errors
     /// [`CudaError::Call`].
@@ -109,7 +110,7 @@ mod tests {
 
     #[test]
     fn the_layouts_are_those_of_the_header() {
-        assert_eq!((size_of::<Attribute>(), mem::offset_of!(Attribute, value)), (72, 8));
+        assert_eq!((size_of::<Attribute>(), align_of::<Attribute>(), mem::offset_of!(Attribute, value)), (72, 8, 8));
         let offsets = [
             mem::offset_of!(Config, shared_bytes),
             mem::offset_of!(Config, stream),
