@@ -215,3 +215,31 @@ fn the_manifest_lists_what_the_modules_hold() {
         assert_eq!(target.entries, ptx::entries(text), "{arch}");
     }
 }
+
+/// What a module has before a kernel's wait for the grid ahead that touches memory or other threads, or the lack of the wait: launches
+/// that begin early rest on it.
+fn before_the_wait(text: &str) -> Vec<String> {
+    text.split(".visible .entry ")
+        .skip(1)
+        .filter_map(|entry| {
+            let (name, body) = entry.split_once('(')?;
+            let Some((before, _)) = body.split_once("griddepcontrol.wait;") else {
+                return Some(format!("{name}: no wait"));
+            };
+            let early =
+                ["ld.global", "st.global", ".shared", "cp.async", "prefetch", "atom", "red.", "bar", "bra", "ret"];
+            let found = early.into_iter().find(|early| before.contains(early))?;
+            Some(format!("{name}: {found} before the wait"))
+        })
+        .collect()
+}
+
+#[test]
+fn every_kernel_of_sm_90a_waits_for_the_grid_ahead() {
+    let [(_, _, plain), (_, _, text)] = MODULES;
+    assert_eq!(before_the_wait(text), Vec::<String>::new());
+    // Controls: PTX that does not wait, and one that reads first.
+    assert_eq!(before_the_wait(plain).len(), kernels().len());
+    let early = text.replacen("griddepcontrol.wait;", "ld.global.nc.u32 %r1, [%rd1];\n\tgriddepcontrol.wait;", 1);
+    assert_eq!(before_the_wait(&early).len(), 1);
+}

@@ -96,6 +96,15 @@ fn blocks_that_are_shared() {
     check(Case { ways: 2, ..CASE });
     check(Case { ways: 2, all_strict: true, lines: 100, ..CASE });
     check(Case { ways: 2, in_channels: 37, n: [1, 3, 12], kernel: [1, 2, 3], blocks: 4, ..CASE });
+    check(Case { ways: 2, scaled: true, batch: 4, ..CASE });
+}
+
+/// In a later pass of lags too.
+#[test]
+fn mirror_images() {
+    for ways in [1, 2] {
+        check(Case { ways, n: [4, 1, 7], kernel: [1, 1, 6], lines: 100, ..CASE });
+    }
 }
 
 #[test]

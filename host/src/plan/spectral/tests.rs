@@ -108,6 +108,16 @@ fn x_is_transformed_in_registers_where_lengths_are_short() {
 
 /// Every line, every channel pair and every line of the grid comes once.
 #[test]
+fn few_lines_or_one_block_of_channel_pairs_are_shared() {
+    let ways =
+        |x, out_channels, k| design(&problem(x, out_channels, k), PlanOptions::default()).unwrap().gram.line_ways;
+    assert_eq!(ways([16, 64, 16, 32, 32], 128, [5, 5, 5]), 1);
+    assert_eq!(ways([16, 64, 1, 64, 64], 64, [1, 5, 5]), 2);
+    // One tile of channels, however many lines.
+    assert_eq!(ways([16, 16, 16, 32, 32], 128, [5, 5, 5]), 2);
+}
+
+#[test]
 fn cuts_of_the_gram_matrices_hold() {
     let shapes = [
         ([16, 64, 16, 32, 32], 128, [5, 5, 5]),
