@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Blocks 0 to Cin − 1 make the scales: thread t looks at segments t, t + 256, … of all images. Those behind them sum, a warp a
-//! box: lane l segments l, l + 32, … of each run in order, then the lanes as a tree; f64.
+//! box: lane l segments l, l + 32, … of the box in order, eight at a time, then the lanes as a tree; f64.
 //!
 //! **Launch.** One dimension, any number of blocks.
 
@@ -60,6 +60,9 @@ pub mod device {
     use super::*;
     use crate::conv_shape::div_rem;
     use crate::factors::exponent;
+
+    /// Loads of a lane in flight.
+    const FLIGHT: usize = 8;
 
     /// See the module.
     ///
@@ -145,28 +148,30 @@ pub mod device {
         let whole = h == 0 && h_end == shape.input[1];
         let (runs, length) = match whole {
             true => (1, (d_end - d) as u64 * plane),
-            false => (d_end - d, (h_end - h) as u64 * boxes.line_segments() as u64),
+            false => ((d_end - d) as u64, (h_end - h) as u64 * boxes.line_segments() as u64),
         };
+        // Of a box of nothing there are no segments, nor runs.
+        let (runs, length) = if length == 0 { (0, 1) } else { (runs, length) };
         let volume = (b * shape.in_channels as u64 + channel) * boxes.volume_segments();
         let start = volume + d as u64 * plane + h as u64 * boxes.line_segments() as u64;
         let mut sum = 0f64;
-        let mut run = 0;
+        // The next segment of this lane: its run and its place in it; 32 segments are some runs and some more.
+        let (mut run, mut at) = div_rem(lane_index() as u64, length);
+        let (runs_on, places_on) = div_rem(32, length);
         while run < runs {
-            let first = start + run as u64 * plane;
-            let mut at = lane_index() as u64;
-            while at < length {
-                let mut values = [0f64; 4];
-                unroll!(i < 4, {
-                    let at = at + 32 * i as u64;
-                    let place = first + if at < length { at } else { length - 1 };
-                    // SAFETY: a segment of the box.
-                    let value = unsafe { p.segment_sum.load(place * boxes.ranges[2] as u64 + r2 as u64) };
-                    values[i] = if at < length { value } else { 0.0 };
-                });
-                sum += (values[0] + values[1]) + (values[2] + values[3]);
-                at += 128;
-            }
-            run += 1;
+            let mut values = [0f64; FLIGHT];
+            unroll!(i < FLIGHT, {
+                // Past the end the box's first: a load under a condition is waited for before the next is asked for.
+                let place = start + if run < runs { run * plane + at } else { 0 };
+                // SAFETY: a segment of the box.
+                let value = unsafe { p.segment_sum.load(place * boxes.ranges[2] as u64 + r2 as u64) };
+                values[i] = if run < runs { value } else { 0.0 };
+                (run, at) = (run + runs_on, at + places_on);
+                if at >= length {
+                    (run, at) = (run + 1, at - length);
+                }
+            });
+            unroll!(i < FLIGHT, { sum += values[i] });
         }
         unroll!(level < 5, {
             sum += shuffle_xor(sum, 16 >> level);

@@ -21,7 +21,7 @@
 //! sign. The later of two such lines of a launch is not multiplied out.
 //!
 //! **Accumulation.** f32: products of at most 16 images in the tensor cores, from there multiply-adds that round to nearest. The
-//! order follows from the shape.
+//! order follows from the shape and from [`LineGram::ways`].
 //!
 //! **Cost.** 8·B flop and 2·(2·K2 − 1) of the multiply-adds a frequency and pair, half of all pairs. Reads the rows of three tiles of
 //! channels for every two blocks, mostly from L2; writes 8·(2·K2 − 1) bytes a line and pair.
@@ -68,7 +68,8 @@ pub struct LineGram {
     pub first_block: u32,
     /// How many.
     pub blocks: u32,
-    /// 2: both halves of a block of threads share one block of channel pairs, each every second two of four pairs of slots. 1: they take two.
+    /// 2: both halves of a block of threads share one block of channel pairs, each every second two of four pairs of slots, in strict lines one of
+    /// two. 1: they take two.
     pub ways: u32,
 }
 

@@ -35,7 +35,7 @@ const TARGET: u32 = 2 * PLANES * PLANE * 4;
 /// Where the coefficients of the first stage are, and how many there may be: of four pairs four cosines and four sines each.
 const COEFFICIENTS: u32 = TARGET + 16;
 const STAGE_COEFFICIENTS: u32 = 4 * 8;
-/// Bytes of shared memory: two stages, and a target.
+/// Bytes of shared memory: two stages, a target, and the coefficients of both stages.
 pub const SHARED_BYTES: u32 = COEFFICIENTS + 2 * STAGE_COEFFICIENTS * 4;
 
 pub mod device {

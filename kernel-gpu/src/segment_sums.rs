@@ -5,8 +5,9 @@
 //! ```
 //!
 //! Segments and ranges: [`input_boxes`](crate::input_boxes). A group of lanes, one for every eight elements of a line, 32 at most, takes a
-//! segment: lane l sums elements l, l + lanes, … in order, then the lanes add up as a tree; f64. Reads x once, and once more for each
-//! further range, mostly from L1.
+//! segment: lane l sums quads of elements l, l + lanes, … in order, then the lanes add up as a tree; f64. A lane asks for up to 32
+//! elements at once, a quad a load where all lie on their boundaries; the order of the sum is the same where they do not. Reads x once, and once more
+//! for each further range and after an infinity, mostly from L1.
 //!
 //! **Launch.** One dimension, any number of blocks.
 
@@ -31,7 +32,7 @@ pub struct SegmentSums {
 }
 
 /// The launch.
-pub const SPEC: KernelSpec = KernelSpec { name: "segment_sums", threads: 256, min_blocks: 3, shared_bytes: 0 };
+pub const SPEC: KernelSpec = KernelSpec { name: "segment_sums", threads: 256, min_blocks: 2, shared_bytes: 0 };
 
 impl SegmentSums {
     /// log2 of the lanes of a segment.
@@ -49,6 +50,7 @@ impl SegmentSums {
 
 pub mod device {
     //! The device code.
+    use cuda_std::global::Global;
     use cuda_std::thread::{block_idx_x, grid_dim_x, thread_idx_x};
     use cuda_std::warp::shuffle_xor;
     use cuda_std::{kernel, unroll};
@@ -57,14 +59,25 @@ pub mod device {
     use crate::conv_shape::div_rem;
     use crate::input_boxes::SEGMENT;
 
-    /// Loads of a lane in flight.
+    /// Quads of a lane in flight.
     const FLIGHT: usize = 8;
+
+    /// A group of lanes and its segment.
+    struct Scan {
+        /// The line.
+        x: Tensor<f32>,
+        /// The segment's elements: none where there is no segment.
+        start: u32,
+        end: u32,
+        lane: u32,
+        lanes: u32,
+    }
 
     /// See the module.
     ///
     /// # Safety
     /// The arrays hold what the fields say and nobody else accesses the outputs; the launch is as [`SPEC`] says.
-    #[kernel(max_threads = 256, min_blocks = 3)]
+    #[kernel(max_threads = 256, min_blocks = 2)]
     pub unsafe fn segment_sums(p: SegmentSums) {
         let (boxes, bits) = (&p.boxes, p.lane_bits());
         let (segments, width) = (boxes.segments(), boxes.shape.input[2]);
@@ -77,7 +90,8 @@ pub mod device {
             let (line, part) = if parts == 1 { (segment, 0) } else { div_rem(segment, parts) };
             let start = part as u32 * SEGMENT;
             let end = if width - start < SEGMENT { width } else { start + SEGMENT };
-            let x = p.input.offset(line * width as u64);
+            let (x, lanes) = (p.input.offset(line * width as u64), 1 << bits);
+            let scan = Scan { x, start, end: if exists { end } else { start }, lane, lanes };
             // The largest of the whole segment, if a range was that.
             let mut known = None;
             let mut range = 0;
@@ -85,7 +99,7 @@ pub mod device {
                 let (from, to) = boxes.range(2, range);
                 let (from, to) = (if from > start { from } else { start }, if to < end { to } else { end });
                 // SAFETY: elements of a line that exists, or none.
-                let (mut sum, largest) = unsafe { scan(x, from, if exists { to } else { 0 }, lane, 1 << bits) };
+                let (mut sum, largest) = unsafe { scan.range(from, to) };
                 if from == start && to == end {
                     known = Some(largest);
                 }
@@ -103,7 +117,7 @@ pub mod device {
             let mut largest = match known {
                 Some(largest) => largest,
                 // SAFETY: as above.
-                None => unsafe { scan(x, start, if exists { end } else { 0 }, lane, 1 << bits) }.1,
+                None => unsafe { scan.range(start, end) }.1,
             };
             let mut step = (1 << bits) / 2;
             while step > 0 {
@@ -119,61 +133,93 @@ pub mod device {
         }
     }
 
-    /// The sum of elements from + lane, from + lane + lanes, … below `to`, and the largest finite magnitude.
-    ///
-    /// # Safety
-    /// They exist.
-    #[inline(always)]
-    unsafe fn scan(x: Tensor<f32>, from: u32, to: u32, lane: u32, lanes: u32) -> (f64, f32) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match x.is_narrow() {
-                true => scan_in::<true>(x, from, to, lane, lanes),
-                false => scan_in::<false>(x, from, to, lane, lanes),
+    impl Scan {
+        /// The sum of this lane's elements from `from` to `to`, and the largest finite magnitude.
+        ///
+        /// # Safety
+        /// The segment is one of the line, which exists.
+        #[inline(always)]
+        unsafe fn range(&self, from: u32, to: u32) -> (f64, f32) {
+            let (narrow, quad) = (self.x.is_narrow(), if self.x.is_narrow() { 8 } else { 16 });
+            let quads = self.end.is_multiple_of(4) && self.x.address().is_multiple_of(quad);
+            // SAFETY: the caller's promise; segments begin at multiples of four, and quads lie on their boundaries.
+            unsafe {
+                match (narrow, quads) {
+                    (false, true) => self.range_in::<false, true>(from, to),
+                    (false, false) => self.range_in::<false, false>(from, to),
+                    (true, true) => self.range_in::<true, true>(from, to),
+                    (true, false) => self.range_in::<true, false>(from, to),
+                }
             }
         }
-    }
 
-    /// See [`scan`].
-    ///
-    /// # Safety
-    /// As there; `NARROW` is whether elements are.
-    #[inline(always)]
-    unsafe fn scan_in<const NARROW: bool>(x: Tensor<f32>, from: u32, to: u32, lane: u32, lanes: u32) -> (f64, f32) {
-        let (mut sum, mut largest) = (0f64, 0f32);
-        let mut at = from + lane;
-        while at < to {
-            let mut bits = [0u32; FLIGHT];
-            unroll!(i < FLIGHT, at most 8, {
-                // Past the end the last once more: a load under a condition is waited for before the next is asked for.
-                let at = at + i as u32 * lanes;
-                // SAFETY: the caller's promise.
-                bits[i] = unsafe { x.bits::<NARROW>((if at < to { at } else { to - 1 }) as u64) };
-            });
-            let mut values = [0f32; FLIGHT];
-            unroll!(i < FLIGHT, at most 8, {
-                let exists = at + (i as u32 * lanes) < to;
-                values[i] = if exists { x.widen::<NARROW>(bits[i]) } else { 0.0 };
-            });
-            // One by one from the last asked for: what could be looked at sooner would be waited for before the next is asked for.
-            unroll!(i < FLIGHT, at most 8, {
-                largest = largest.max(values[FLIGHT - 1 - i].abs());
-            });
-            unroll!(i < FLIGHT, at most 8, {
-                sum += values[i] as f64;
-            });
-            at += FLIGHT as u32 * lanes;
-        }
-        if largest == f32::INFINITY {
-            // Rare enough to look once more.
-            (largest, at) = (0.0, from + lane);
-            while at < to {
-                // SAFETY: the caller's promise.
-                let magnitude = unsafe { x.load(at as u64) }.abs();
-                largest = if magnitude < f32::INFINITY { largest.max(magnitude) } else { largest };
-                at += lanes;
+        /// See [`Self::range`].
+        ///
+        /// # Safety
+        /// As there; `NARROW` is whether elements are, `QUADS` whether there are whole quads on their boundaries.
+        #[inline(always)]
+        unsafe fn range_in<const NARROW: bool, const QUADS: bool>(&self, from: u32, to: u32) -> (f64, f32) {
+            let (mut sum, mut largest) = (0f64, 0f32);
+            let mut at = self.start + 4 * self.lane;
+            while at < self.end {
+                let mut values = [[0f32; 4]; FLIGHT];
+                unroll!(i < FLIGHT, at most 8, {
+                    // SAFETY: the caller's promise: the first of the quad, or of the segment's last elements.
+                    values[i] = unsafe { self.quad::<NARROW, QUADS>(at + 4 * i as u32 * self.lanes) };
+                });
+                // One by one from the last asked for: what could be looked at sooner would be waited for before the next is asked for.
+                unroll!(i < FLIGHT, at most 8, {
+                    const LATE: usize = FLIGHT - 1 - i;
+                    unroll!(k < 4, {
+                        let place = at + (4 * LATE as u32 * self.lanes + k as u32);
+                        values[LATE][k] = if place >= from && place < to { values[LATE][k] } else { 0.0 };
+                        largest = largest.max(values[LATE][k].abs());
+                    });
+                });
+                unroll!(i < FLIGHT, at most 8, {
+                    unroll!(k < 4, { sum += values[i][k] as f64 });
+                });
+                at += 4 * FLIGHT as u32 * self.lanes;
             }
+            if largest == f32::INFINITY {
+                // Rare enough to look once more.
+                (largest, at) = (0.0, from + self.lane);
+                while at < to {
+                    // SAFETY: the caller's promise.
+                    let magnitude = unsafe { self.x.load(at as u64) }.abs();
+                    largest = if magnitude < f32::INFINITY { largest.max(magnitude) } else { largest };
+                    at += self.lanes;
+                }
+            }
+            (sum, largest)
         }
-        (sum, largest)
+
+        /// Four elements, past the segment's end others of it. Always loads: one under a condition is waited for before the next is asked for.
+        ///
+        /// # Safety
+        /// As [`Self::range_in`]; the segment has elements.
+        #[inline(always)]
+        unsafe fn quad<const NARROW: bool, const QUADS: bool>(&self, at: u32) -> [f32; 4] {
+            let mut values = [0f32; 4];
+            // SAFETY: the caller's promise.
+            unsafe {
+                if QUADS {
+                    let at = if at < self.end { at } else { self.end - 4 };
+                    if NARROW {
+                        let word: u64 = Global::from_address(self.x.address()).load((at / 4) as u64);
+                        unroll!(k < 4, { values[k] = self.x.widen::<true>((word >> (16 * k)) as u32 & 0xffff) });
+                    } else {
+                        values = Global::from_address(self.x.address()).load_array(at as u64);
+                    }
+                } else {
+                    unroll!(k < 4, {
+                        let at = at + k as u32;
+                        let bits = self.x.bits::<NARROW>((if at < self.end { at } else { self.end - 1 }) as u64);
+                        values[k] = self.x.widen::<NARROW>(bits);
+                    });
+                }
+            }
+            values
+        }
     }
 }

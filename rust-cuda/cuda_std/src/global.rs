@@ -7,7 +7,8 @@ use core::marker::PhantomData;
 
 use crate::Scalar;
 
-/// A pointer to device memory that nobody writes while the kernel runs (`const T* __restrict__`; `ld.global.nc`).
+/// A pointer to device memory that nobody writes while the kernel runs (`const T* __restrict__`; `ld.global.nc`). It runs, here and in
+/// what follows, from the end of its wait for the grid ahead on ([`programmatic_launch`](crate::programmatic_launch)).
 #[repr(transparent)]
 pub struct Global<T> {
     address: u64,
