@@ -4,8 +4,9 @@
 //! S[ci,box,b] = Σ sum[segment, r2] over the box's segments          e[ci] of max |x| over the channel, see [`factors`](crate::factors)
 //! ```
 //!
-//! Blocks 0 to Cin − 1 make the scales: thread t looks at segments t, t + 256, … of all images. Those behind them sum, a warp a
-//! box: lane l segments l, l + 32, … of the box in order, eight at a time, then the lanes as a tree; f64.
+//! Blocks 0 to Cin − 1 make the scales: thread t looks at segments t, t + 256, … of all images. Those behind them sum, a warp the
+//! boxes that differ in their range along the last axis alone, 32 at a time: of R a lane takes one, and every ⌊32/R⌋-th segment in order, eight at a time;
+//! then the lanes of a box as a tree; f64.
 //!
 //! **Launch.** One dimension, any number of blocks.
 
@@ -32,16 +33,19 @@ pub struct BoxSums {
 
 /// Warps of a block.
 const WARPS: u32 = 8;
+/// Lanes of a warp.
+const LANES: u32 = 32;
 
 /// The launch.
 pub const SPEC: KernelSpec =
     KernelSpec { name: "box_sums", threads: 32 * WARPS, min_blocks: 4, shared_bytes: 4 * WARPS };
 
 impl BoxSums {
-    /// Sums to make.
+    /// Warps' shares of the sums: (ci, ranges along the first two axes, 32 ranges along the last, b).
     #[inline(always)]
     const fn items(&self) -> u64 {
-        self.boxes.shape.in_channels as u64 * self.boxes.boxes() as u64 * self.boxes.shape.batch as u64
+        let [r0, r1, r2] = self.boxes.ranges;
+        self.boxes.shape.in_channels as u64 * (r0 * r1 * r2.div_ceil(LANES)) as u64 * self.boxes.shape.batch as u64
     }
 
     /// Blocks that have work.
@@ -54,12 +58,13 @@ pub mod device {
     //! The device code.
     use cuda_std::shared::Shared;
     use cuda_std::thread::{block_idx_x, grid_dim_x, lane_index, sync_threads, thread_idx_x, warp_index};
-    use cuda_std::warp::shuffle_xor;
+    use cuda_std::warp::{shuffle_down, shuffle_xor};
     use cuda_std::{kernel, unroll};
 
     use super::*;
     use crate::conv_shape::div_rem;
     use crate::factors::exponent;
+    use crate::phased_conv::split;
 
     /// Loads of a lane in flight.
     const FLIGHT: usize = 8;
@@ -132,16 +137,23 @@ pub mod device {
         }
     }
 
-    /// Stores one sum.
+    /// Stores the sums of one share.
     ///
     /// # Safety
     /// The item exists; all lanes of one warp come together.
     #[inline(always)]
     unsafe fn sum(p: &BoxSums, item: u64) {
         let (boxes, shape) = (&p.boxes, &p.boxes.shape);
+        let [_, ranges_1, ranges_2] = boxes.ranges;
+        let tiles = ranges_2.div_ceil(LANES);
         let (rest, b) = div_rem(item, shape.batch as u64);
-        let (channel, number) = div_rem(rest, boxes.boxes() as u64);
-        let [r0, r1, r2] = boxes.ranges_of(number as u32);
+        let (rest, tile) = div_rem(rest, tiles as u64);
+        let (channel, number) = div_rem(rest, (boxes.ranges[0] * ranges_1) as u64);
+        let (r0, r1) = split(number as u32, ranges_1);
+        // Boxes side by side, and lanes that share one.
+        let side = if tile as u32 + 1 < tiles { LANES } else { ranges_2 - tile as u32 * LANES };
+        let (which, r2) = split(lane_index(), side);
+        let (lanes, r2) = (LANES / side, tile as u32 * LANES + r2);
         let ((d, d_end), (h, h_end)) = (boxes.range(0, r0), boxes.range(1, r1));
         let plane = shape.input[1] as u64 * boxes.line_segments() as u64;
         // Runs of neighbouring segments: the whole box where it has all lines of its planes, else one a plane.
@@ -155,16 +167,18 @@ pub mod device {
         let volume = (b * shape.in_channels as u64 + channel) * boxes.volume_segments();
         let start = volume + d as u64 * plane + h as u64 * boxes.line_segments() as u64;
         let mut sum = 0f64;
-        // The next segment of this lane: its run and its place in it; 32 segments are some runs and some more.
-        let (mut run, mut at) = div_rem(lane_index() as u64, length);
-        let (runs_on, places_on) = div_rem(32, length);
+        // The next segment of this lane: its run and its place in it; so many segments are some runs and some more.
+        let (mut run, mut at) = div_rem(which as u64, length);
+        let (runs_on, places_on) = div_rem(lanes as u64, length);
+        // Of lanes that are over there is none.
+        run = if which < lanes { run } else { runs };
         while run < runs {
             let mut values = [0f64; FLIGHT];
             unroll!(i < FLIGHT, {
                 // Past the end the box's first: a load under a condition is waited for before the next is asked for.
                 let place = start + if run < runs { run * plane + at } else { 0 };
                 // SAFETY: a segment of the box.
-                let value = unsafe { p.segment_sum.load(place * boxes.ranges[2] as u64 + r2 as u64) };
+                let value = unsafe { p.segment_sum.load(place * ranges_2 as u64 + r2 as u64) };
                 values[i] = if run < runs { value } else { 0.0 };
                 (run, at) = (run + runs_on, at + places_on);
                 if at >= length {
@@ -173,12 +187,18 @@ pub mod device {
             });
             unroll!(i < FLIGHT, { sum += values[i] });
         }
-        unroll!(level < 5, {
-            sum += shuffle_xor(sum, 16 >> level);
-        });
-        if lane_index() == 0 {
-            // SAFETY: the item is this warp's: (ci, box, b) in order.
-            unsafe { p.sum.store(item, sum) };
+        // The lanes of a box are `side` apart.
+        let mut left = lanes;
+        while left > 1 {
+            let half = left.div_ceil(2);
+            let other = shuffle_down(sum, half * side);
+            sum += if which + half < left { other } else { 0.0 };
+            left = half;
+        }
+        if which == 0 {
+            let box_number = (number * ranges_2 as u64 + r2 as u64) + channel * boxes.boxes() as u64;
+            // SAFETY: the box is this lane's: (ci, box, b) in order.
+            unsafe { p.sum.store(box_number * shape.batch as u64 + b, sum) };
         }
     }
 }

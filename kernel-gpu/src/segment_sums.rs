@@ -59,8 +59,9 @@ pub mod device {
     use crate::conv_shape::div_rem;
     use crate::input_boxes::SEGMENT;
 
-    /// Quads of a lane in flight.
+    /// Quads of a lane in flight: of short lines all that it has.
     const FLIGHT: usize = 8;
+    const SHORT: usize = 2;
 
     /// A group of lanes and its segment.
     struct Scan {
@@ -142,13 +143,16 @@ pub mod device {
         unsafe fn range(&self, from: u32, to: u32) -> (f64, f32) {
             let (narrow, quad) = (self.x.is_narrow(), if self.x.is_narrow() { 8 } else { 16 });
             let quads = self.end.is_multiple_of(4) && self.x.address().is_multiple_of(quad);
+            let short = self.end - self.start <= 4 * SHORT as u32 * self.lanes;
             // SAFETY: the caller's promise; segments begin at multiples of four, and quads lie on their boundaries.
             unsafe {
-                match (narrow, quads) {
-                    (false, true) => self.range_in::<false, true>(from, to),
-                    (false, false) => self.range_in::<false, false>(from, to),
-                    (true, true) => self.range_in::<true, true>(from, to),
-                    (true, false) => self.range_in::<true, false>(from, to),
+                match (narrow, quads, short) {
+                    (false, true, true) => self.range_in::<false, true, SHORT>(from, to),
+                    (false, true, false) => self.range_in::<false, true, FLIGHT>(from, to),
+                    (false, false, _) => self.range_in::<false, false, SHORT>(from, to),
+                    (true, true, true) => self.range_in::<true, true, SHORT>(from, to),
+                    (true, true, false) => self.range_in::<true, true, FLIGHT>(from, to),
+                    (true, false, _) => self.range_in::<true, false, SHORT>(from, to),
                 }
             }
         }
@@ -156,30 +160,34 @@ pub mod device {
         /// See [`Self::range`].
         ///
         /// # Safety
-        /// As there; `NARROW` is whether elements are, `QUADS` whether there are whole quads on their boundaries.
+        /// As there; `NARROW` is whether elements are, `QUADS` whether there are whole quads on their boundaries; `N` are in flight.
         #[inline(always)]
-        unsafe fn range_in<const NARROW: bool, const QUADS: bool>(&self, from: u32, to: u32) -> (f64, f32) {
+        unsafe fn range_in<const NARROW: bool, const QUADS: bool, const N: usize>(
+            &self,
+            from: u32,
+            to: u32,
+        ) -> (f64, f32) {
             let (mut sum, mut largest) = (0f64, 0f32);
             let mut at = self.start + 4 * self.lane;
             while at < self.end {
-                let mut values = [[0f32; 4]; FLIGHT];
-                unroll!(i < FLIGHT, at most 8, {
+                let mut values = [[0f32; 4]; N];
+                unroll!(i < N, at most 8, {
                     // SAFETY: the caller's promise: the first of the quad, or of the segment's last elements.
                     values[i] = unsafe { self.quad::<NARROW, QUADS>(at + 4 * i as u32 * self.lanes) };
                 });
                 // One by one from the last asked for: what could be looked at sooner would be waited for before the next is asked for.
-                unroll!(i < FLIGHT, at most 8, {
-                    const LATE: usize = FLIGHT - 1 - i;
+                unroll!(i < N, at most 8, {
+                    let late = N - 1 - i;
                     unroll!(k < 4, {
-                        let place = at + (4 * LATE as u32 * self.lanes + k as u32);
-                        values[LATE][k] = if place >= from && place < to { values[LATE][k] } else { 0.0 };
-                        largest = largest.max(values[LATE][k].abs());
+                        let place = at + (4 * late as u32 * self.lanes + k as u32);
+                        values[late][k] = if place >= from && place < to { values[late][k] } else { 0.0 };
+                        largest = largest.max(values[late][k].abs());
                     });
                 });
-                unroll!(i < FLIGHT, at most 8, {
+                unroll!(i < N, at most 8, {
                     unroll!(k < 4, { sum += values[i][k] as f64 });
                 });
-                at += 4 * FLIGHT as u32 * self.lanes;
+                at += 4 * N as u32 * self.lanes;
             }
             if largest == f32::INFINITY {
                 // Rare enough to look once more.
