@@ -4,9 +4,9 @@
 //! S[ci,box,b] = Σ sum[segment, r2] over the box's segments          e[ci] of max |x| over the channel, see [`factors`](crate::factors)
 //! ```
 //!
-//! Blocks 0 to Cin − 1 make the scales: thread t looks at segments t, t + 256, … of all images. Those behind them sum, a warp the
-//! boxes that differ in their range along the last axis alone, 32 at a time: of R a lane takes one, and every ⌊32/R⌋-th segment in order, eight at a time;
-//! then the lanes of a box as a tree; f64.
+//! Blocks 0 to Cin − 1 make the scales: thread t looks at segments t, t + 256, … of all images. Those behind them sum, a warp up to
+//! eight boxes that differ in their range along the last axis alone: of R a lane takes one, and every ⌊32/R⌋-th segment in order, eight at
+//! a time; then the lanes of a box as a tree; f64.
 //!
 //! **Launch.** One dimension, any number of blocks.
 
@@ -35,17 +35,19 @@ pub struct BoxSums {
 const WARPS: u32 = 8;
 /// Lanes of a warp.
 const LANES: u32 = 32;
+/// Boxes of a warp.
+const SIDE: u32 = 8;
 
 /// The launch.
 pub const SPEC: KernelSpec =
     KernelSpec { name: "box_sums", threads: 32 * WARPS, min_blocks: 4, shared_bytes: 4 * WARPS };
 
 impl BoxSums {
-    /// Warps' shares of the sums: (ci, ranges along the first two axes, 32 ranges along the last, b).
+    /// Warps' shares of the sums: (ci, ranges along the first two axes, eight ranges along the last, b).
     #[inline(always)]
     const fn items(&self) -> u64 {
         let [r0, r1, r2] = self.boxes.ranges;
-        self.boxes.shape.in_channels as u64 * (r0 * r1 * r2.div_ceil(LANES)) as u64 * self.boxes.shape.batch as u64
+        self.boxes.shape.in_channels as u64 * (r0 * r1 * r2.div_ceil(SIDE)) as u64 * self.boxes.shape.batch as u64
     }
 
     /// Blocks that have work.
@@ -145,15 +147,15 @@ pub mod device {
     unsafe fn sum(p: &BoxSums, item: u64) {
         let (boxes, shape) = (&p.boxes, &p.boxes.shape);
         let [_, ranges_1, ranges_2] = boxes.ranges;
-        let tiles = ranges_2.div_ceil(LANES);
+        let tiles = ranges_2.div_ceil(SIDE);
         let (rest, b) = div_rem(item, shape.batch as u64);
         let (rest, tile) = div_rem(rest, tiles as u64);
         let (channel, number) = div_rem(rest, (boxes.ranges[0] * ranges_1) as u64);
         let (r0, r1) = split(number as u32, ranges_1);
         // Boxes side by side, and lanes that share one.
-        let side = if tile as u32 + 1 < tiles { LANES } else { ranges_2 - tile as u32 * LANES };
+        let side = if tile as u32 + 1 < tiles { SIDE } else { ranges_2 - tile as u32 * SIDE };
         let (which, r2) = split(lane_index(), side);
-        let (lanes, r2) = (LANES / side, tile as u32 * LANES + r2);
+        let (lanes, r2) = (LANES / side, tile as u32 * SIDE + r2);
         let ((d, d_end), (h, h_end)) = (boxes.range(0, r0), boxes.range(1, r1));
         let plane = shape.input[1] as u64 * boxes.line_segments() as u64;
         // Runs of neighbouring segments: the whole box where it has all lines of its planes, else one a plane.
@@ -168,10 +170,10 @@ pub mod device {
         let start = volume + d as u64 * plane + h as u64 * boxes.line_segments() as u64;
         let mut sum = 0f64;
         // The next segment of this lane: its run and its place in it; so many segments are some runs and some more.
-        let (mut run, mut at) = div_rem(which as u64, length);
+        let (first_run, mut at) = div_rem(which as u64, length);
         let (runs_on, places_on) = div_rem(lanes as u64, length);
         // Of lanes that are over there is none.
-        run = if which < lanes { run } else { runs };
+        let mut run = if which < lanes { first_run } else { runs };
         while run < runs {
             let mut values = [0f64; FLIGHT];
             unroll!(i < FLIGHT, {

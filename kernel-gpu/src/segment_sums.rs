@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Segments and ranges: [`input_boxes`](crate::input_boxes). A group of lanes, one for every eight elements of a line, 32 at most, takes a
-//! segment: lane l sums quads of elements l, l + lanes, … in order, then the lanes add up as a tree; f64. A lane asks for up to 32
-//! elements at once, a quad a load where all lie on their boundaries; the order of the sum is the same where they do not. Reads x once, and once more
+//! segment: lane l sums quads of elements l, l + lanes, … in order, then the lanes add up as a tree; f64. A lane asks for up to
+//! eight quads at once, each a load where all lie on their boundaries; where they do not, for two, in the same order. Reads x once, and once more
 //! for each further range and after an infinity, mostly from L1.
 //!
 //! **Launch.** One dimension, any number of blocks.
@@ -59,7 +59,7 @@ pub mod device {
     use crate::conv_shape::div_rem;
     use crate::input_boxes::SEGMENT;
 
-    /// Quads of a lane in flight: of short lines all that it has.
+    /// Quads of a lane in flight: of short lines all that it has, and so of those that are loaded element by element.
     const FLIGHT: usize = 8;
     const SHORT: usize = 2;
 
@@ -144,7 +144,7 @@ pub mod device {
             let (narrow, quad) = (self.x.is_narrow(), if self.x.is_narrow() { 8 } else { 16 });
             let quads = self.end.is_multiple_of(4) && self.x.address().is_multiple_of(quad);
             let short = self.end - self.start <= 4 * SHORT as u32 * self.lanes;
-            // SAFETY: the caller's promise; segments begin at multiples of four, and quads lie on their boundaries.
+            // SAFETY: the caller's promise; segments begin at multiples of four, so that quads lie on their boundaries if `quads`.
             unsafe {
                 match (narrow, quads, short) {
                     (false, true, true) => self.range_in::<false, true, SHORT>(from, to),
@@ -172,7 +172,7 @@ pub mod device {
             while at < self.end {
                 let mut values = [[0f32; 4]; N];
                 unroll!(i < N, at most 8, {
-                    // SAFETY: the caller's promise: the first of the quad, or of the segment's last elements.
+                    // SAFETY: the caller's promise: `at` < `end`, so that the segment has elements.
                     values[i] = unsafe { self.quad::<NARROW, QUADS>(at + 4 * i as u32 * self.lanes) };
                 });
                 // One by one from the last asked for: what could be looked at sooner would be waited for before the next is asked for.
@@ -190,13 +190,18 @@ pub mod device {
                 at += 4 * N as u32 * self.lanes;
             }
             if largest == f32::INFINITY {
-                // Rare enough to look once more.
-                (largest, at) = (0.0, from + self.lane);
-                while at < to {
-                    // SAFETY: the caller's promise.
-                    let magnitude = unsafe { self.x.load(at as u64) }.abs();
-                    largest = if magnitude < f32::INFINITY { largest.max(magnitude) } else { largest };
-                    at += self.lanes;
+                // Rare enough to look at its elements once more.
+                (largest, at) = (0.0, self.start + 4 * self.lane);
+                while at < self.end {
+                    unroll!(k < 4, {
+                        let place = at + k as u32;
+                        if place >= from && place < to {
+                            // SAFETY: an element of the segment, for ranges end with it.
+                            let magnitude = unsafe { self.x.load(place as u64) }.abs();
+                            largest = if magnitude < f32::INFINITY { largest.max(magnitude) } else { largest };
+                        }
+                    });
+                    at += 4 * self.lanes;
                 }
             }
             (sum, largest)

@@ -80,6 +80,47 @@ fn long_lines() {
     check(&Setting::new(long.with([1; 3], [0, 0, 1], [1; 3], [0, 0, 1], 1), 1, 32));
 }
 
+/// Lines of one and of several turns of loads, whole quads and others, in every format.
+#[test]
+fn lines_of_every_length() {
+    for width in [16, 257, 300] {
+        let line = case([1, 2, 2], [1, 2, width], [1, 1, 3]);
+        formats(&Setting::new(line.with([1; 3], [0, 0, 1], [1; 3], [0, 0, 1], 1), 1, 32));
+    }
+}
+
+/// Boxes of a warp: some whose lanes are no power of two, more than a warp has, and of lines cut along both other axes.
+#[test]
+fn many_ranges() {
+    for (input, kernel, padding) in [
+        ([1, 1, 12], [1, 1, 5], [0, 0, 2]),
+        ([2, 3, 12], [2, 2, 7], [1, 1, 3]),
+        ([1, 40, 9], [1, 2, 9], [0, 1, 4]),
+        ([1, 1, 50], [1, 1, 34], [0, 0, 9]),
+        ([2, 3, 4100], [1, 2, 2], [0, 1, 1]),
+    ] {
+        check(&Setting::new(case([1, 2, 2], input, kernel).with([1; 3], padding, [1; 3], [0; 3], 1), 1, 32));
+    }
+}
+
+/// What padding cuts off of a line is not seen, nor does it hide what is large.
+#[test]
+fn an_infinity_cut_off_beside_a_large_element() {
+    for width in [5, 16, 300] {
+        let cut = case([1, 1, 1], [1, 1, width], [1; 3]).with([1; 3], [0, 0, 1], [1; 3], [0; 3], 1);
+        let setting = Setting::new(cut, 1, 32);
+        let mut x = vec![1.0; width as usize];
+        x[1] = 1000.0;
+        let w = [1.5];
+        let found = |first| {
+            let x = [&[first], &x[1..]].concat();
+            run(&setting, Schedule::InOrder, (&x, &w), Factors::Kept)
+        };
+        judge(&setting, (&x, &w), &found(1.0));
+        assert_eq!(found(f32::INFINITY), found(1.0), "{width}");
+    }
+}
+
 #[test]
 fn several_tiles_of_several_phases() {
     let many = case([3, 3, 40], [1, 9, 40], [1, 2, 3]);
