@@ -1,7 +1,7 @@
 //! The sums of the input's boxes, and the scale of each input channel.
 //!
 //! ```text
-//! S[ci,box,b] = Σ sum[segment, r2] over the box's segments          e[ci] of max |x| over the channel, see [`factors`](crate::factors)
+//! S[ci,b,box] = Σ sum[segment, r2] over the box's segments          e[ci] of max |x| over the channel, see [`factors`](crate::factors)
 //! ```
 //!
 //! Blocks 0 to Cin − 1 make the scales: thread t looks at segments t, t + 256, … of all images. Those behind them sum, a warp up to
@@ -23,11 +23,11 @@ pub struct BoxSums {
     pub segment_sum: Global<f64>,
     /// (b, ci, d, h, segment of the line).
     pub largest: Global<f32>,
-    /// Out: (ci, box, b).
+    /// Out: (ci, b, box).
     pub sum: GlobalMut<f64>,
     /// Out: e of each ci.
     pub exponent: GlobalMut<i32>,
-    /// The convolution's boxes.
+    /// The convolution's boxes, of which all images together have fewer than 2³².
     pub boxes: InputBoxes,
 }
 
@@ -43,11 +43,17 @@ pub const SPEC: KernelSpec =
     KernelSpec { name: "box_sums", threads: 32 * WARPS, min_blocks: 4, shared_bytes: 4 * WARPS };
 
 impl BoxSums {
-    /// Warps' shares of the sums: (ci, ranges along the first two axes, eight ranges along the last, b).
+    /// Warps' shares of a channel's sums: (b, ranges along the first two axes, eight ranges along the last).
+    #[inline(always)]
+    const fn of_channel(&self) -> u32 {
+        let [r0, r1, r2] = self.boxes.ranges;
+        self.boxes.shape.batch * r0 * r1 * r2.div_ceil(SIDE)
+    }
+
+    /// Warps' shares of all sums.
     #[inline(always)]
     const fn items(&self) -> u64 {
-        let [r0, r1, r2] = self.boxes.ranges;
-        self.boxes.shape.in_channels as u64 * (r0 * r1 * r2.div_ceil(SIDE)) as u64 * self.boxes.shape.batch as u64
+        self.boxes.shape.in_channels as u64 * self.of_channel() as u64
     }
 
     /// Blocks that have work.
@@ -148,37 +154,38 @@ pub mod device {
         let (boxes, shape) = (&p.boxes, &p.boxes.shape);
         let [_, ranges_1, ranges_2] = boxes.ranges;
         let tiles = ranges_2.div_ceil(SIDE);
-        let (rest, b) = div_rem(item, shape.batch as u64);
-        let (rest, tile) = div_rem(rest, tiles as u64);
-        let (channel, number) = div_rem(rest, (boxes.ranges[0] * ranges_1) as u64);
-        let (r0, r1) = split(number as u32, ranges_1);
+        // Divisions of 32 bits: those of 64 would be most of a short sum's time.
+        let (channel, rest) = div_rem(item, p.of_channel() as u64);
+        let (rest, tile) = split(rest as u32, tiles);
+        let (b, number) = split(rest, boxes.ranges[0] * ranges_1);
+        let (r0, r1) = split(number, ranges_1);
         // Boxes side by side, and lanes that share one.
-        let side = if tile as u32 + 1 < tiles { SIDE } else { ranges_2 - tile as u32 * SIDE };
+        let side = if tile + 1 < tiles { SIDE } else { ranges_2 - tile * SIDE };
         let (which, r2) = split(lane_index(), side);
-        let (lanes, r2) = (LANES / side, tile as u32 * SIDE + r2);
+        let (lanes, r2) = (split(LANES, side).0, tile * SIDE + r2);
         let ((d, d_end), (h, h_end)) = (boxes.range(0, r0), boxes.range(1, r1));
-        let plane = shape.input[1] as u64 * boxes.line_segments() as u64;
+        let plane = shape.input[1] * boxes.line_segments();
         // Runs of neighbouring segments: the whole box where it has all lines of its planes, else one a plane.
         let whole = h == 0 && h_end == shape.input[1];
         let (runs, length) = match whole {
-            true => (1, (d_end - d) as u64 * plane),
-            false => ((d_end - d) as u64, (h_end - h) as u64 * boxes.line_segments() as u64),
+            true => (1, (d_end - d) * plane),
+            false => (d_end - d, (h_end - h) * boxes.line_segments()),
         };
         // Of a box of nothing there are no segments, nor runs.
         let (runs, length) = if length == 0 { (0, 1) } else { (runs, length) };
-        let volume = (b * shape.in_channels as u64 + channel) * boxes.volume_segments();
-        let start = volume + d as u64 * plane + h as u64 * boxes.line_segments() as u64;
+        let volume = (b as u64 * shape.in_channels as u64 + channel) * boxes.volume_segments();
+        let start = volume + (d * plane + h * boxes.line_segments()) as u64;
         let mut sum = 0f64;
         // The next segment of this lane: its run and its place in it; so many segments are some runs and some more.
-        let (first_run, mut at) = div_rem(which as u64, length);
-        let (runs_on, places_on) = div_rem(lanes as u64, length);
+        let (first_run, mut at) = split(which, length);
+        let (runs_on, places_on) = split(lanes, length);
         // Of lanes that are over there is none.
         let mut run = if which < lanes { first_run } else { runs };
         while run < runs {
             let mut values = [0f64; FLIGHT];
             unroll!(i < FLIGHT, {
                 // Past the end the box's first: a load under a condition is waited for before the next is asked for.
-                let place = start + if run < runs { run * plane + at } else { 0 };
+                let place = start + if run < runs { run * plane + at } else { 0 } as u64;
                 // SAFETY: a segment of the box.
                 let value = unsafe { p.segment_sum.load(place * ranges_2 as u64 + r2 as u64) };
                 values[i] = if run < runs { value } else { 0.0 };
@@ -198,9 +205,9 @@ pub mod device {
             left = half;
         }
         if which == 0 {
-            let box_number = (number * ranges_2 as u64 + r2 as u64) + channel * boxes.boxes() as u64;
-            // SAFETY: the box is this lane's: (ci, box, b) in order.
-            unsafe { p.sum.store(box_number * shape.batch as u64 + b, sum) };
+            let row = channel * shape.batch as u64 + b as u64;
+            // SAFETY: the box is this lane's: (ci, b, box) in order.
+            unsafe { p.sum.store(row * boxes.boxes() as u64 + (number * ranges_2 + r2) as u64, sum) };
         }
     }
 }

@@ -1,15 +1,15 @@
 //! The mean of the convolution over its positions, without the convolution, and the scale of each output channel.
 //!
 //! ```text
-//! mean[b,c] = 1/P · Σ_ci Σ_k w[ci,c,k] · S[ci, box of k, b]            all in f64; taps that carry nothing are left out
+//! mean[b,c] = 1/P · Σ_ci Σ_k w[ci,c,k] · S[ci, b, box of k]            all in f64; taps that carry nothing are left out
 //! g[c] of the largest |w[ci,c,k]|·2^e[ci]        of the finite ones, see [`factors`](crate::factors)
 //! ```
 //!
 //! S: [`input_boxes`](crate::input_boxes). What the output needs is m − μ, perhaps 1e-4 of m: so it is not taken from rounded z.
 //!
-//! A block makes eight images of four output channels, so that a sum S serves four taps and a tap eight sums. Its threads are groups of as
-//! many as there are taps: a thread keeps its tap (and the next, where taps are more than threads) and takes the input channels of its
-//! group, a group's distance apart, in order; then the lanes add up as a tree, then the warps in order.
+//! A block makes eight images of one output channel: many blocks of little code, for the time is latency, that of instructions included. Its
+//! threads are groups of as many as there are taps: a thread keeps its tap (and the next, where taps are more than threads) and takes the
+//! input channels of its group, a group's distance apart, in order; then the lanes add up as a tree, then the warps in order.
 //!
 //! **Cost.** Reads w once for eight images, neighbours neighbouring taps; 8 f64 FMA a tap.
 //!
@@ -28,7 +28,7 @@ use crate::phased_conv::split;
 pub struct ConvMeans {
     /// w (Cin, Cout/groups, Kd, Kh, Kw).
     pub kernel: Tensor<f32>,
-    /// S, (ci, box, b).
+    /// S, (ci, b, box): boxes of neighbouring taps are neighbours.
     pub sum: Global<f64>,
     /// e of each ci.
     pub exponent: Global<i32>,
@@ -42,16 +42,14 @@ pub struct ConvMeans {
 
 /// Images of a block.
 const IMAGES: u32 = 8;
-/// Output channels of a block.
-const COLUMNS: u32 = 4;
-/// Sums of a warp: a (column, image) each; the largest of each column lie behind them.
-const SUMS: u32 = COLUMNS * IMAGES;
 /// Warps of a block.
 const WARPS: u32 = 12;
+/// What a warp hands on: a sum an image, and behind them the largest tap.
+const OF_WARP: u32 = IMAGES + 1;
 
 /// The launch.
 pub const SPEC: KernelSpec =
-    KernelSpec { name: "conv_means", threads: 32 * WARPS, min_blocks: 1, shared_bytes: 8 * WARPS * (SUMS + COLUMNS) };
+    KernelSpec { name: "conv_means", threads: 32 * WARPS, min_blocks: 2, shared_bytes: 8 * WARPS * OF_WARP };
 
 impl ConvMeans {
     /// Runs of eight images.
@@ -66,15 +64,9 @@ impl ConvMeans {
         split(self.boxes.shape.out_channels, self.boxes.options.groups).0
     }
 
-    /// Runs of four output channels of a group.
-    #[inline(always)]
-    const fn column_runs(&self) -> u32 {
-        self.out_channels().div_ceil(COLUMNS)
-    }
-
     /// Blocks that have work.
     pub const fn blocks(&self) -> u64 {
-        self.boxes.options.groups as u64 * self.column_runs() as u64 * self.runs() as u64
+        self.boxes.shape.out_channels as u64 * self.runs() as u64
     }
 }
 
@@ -96,30 +88,30 @@ pub mod device {
     /// What a block computes.
     #[derive(Clone, Copy)]
     struct Item {
+        /// The output channel's group, and its number there.
         group: u32,
-        /// The first of its output channels in the group.
         column: u32,
         /// The first of its images.
         image: u32,
     }
 
-    /// What a thread has found: sums of four columns and eight images, and of the largest of each column the upper word, which has its exponent.
+    /// What a thread has found: sums of eight images, and of the largest tap the upper word, which has its exponent.
     struct Found {
-        sums: [[f64; IMAGES as usize]; COLUMNS as usize],
-        largest: [u32; COLUMNS as usize],
+        sums: [f64; IMAGES as usize],
+        largest: u32,
     }
 
     /// See the module.
     ///
     /// # Safety
     /// The arrays hold what the fields say and nobody else accesses the outputs; the launch is as [`SPEC`] says.
-    #[kernel(max_threads = 384, min_blocks = 1)]
+    #[kernel(max_threads = 384, min_blocks = 2)]
     pub unsafe fn conv_means(p: ConvMeans) {
         let mut unit = block_idx_x() as u64;
         while unit < p.blocks() {
             let (rest, run) = div_rem(unit, p.runs() as u64);
-            let (group, columns) = split(rest as u32, p.column_runs());
-            let item = Item { group, column: columns * COLUMNS, image: run as u32 * IMAGES };
+            let (group, column) = split(rest as u32, p.out_channels());
+            let item = Item { group, column, image: run as u32 * IMAGES };
             // SAFETY: the item exists and is this block's; all threads come together.
             unsafe {
                 let found = match p.kernel.is_narrow() {
@@ -132,7 +124,7 @@ pub mod device {
         }
     }
 
-    /// This thread's part of an item; what is of columns and images past the last is 0.
+    /// This thread's part of an item; what is of images past the last is 0.
     ///
     /// # Safety
     /// The item exists; `NARROW` is whether elements are.
@@ -145,25 +137,20 @@ pub mod device {
         let (of, mut tap) = split(thread_idx_x(), slots);
         // What is left of the threads has no group.
         let first = if of < groups { of } else { ins };
-        let (row, sums_row) = (outs as u64 * taps as u64, boxes.boxes() as u64 * shape.batch as u64);
+        let row = outs as u64 * taps as u64;
         let first_tap = item.column as u64 * taps as u64;
-        let mut found = Found { sums: [[0.0; 8]; 4], largest: [0; 4] };
+        let mut found = Found { sums: [0.0; 8], largest: 0 };
         while tap < taps {
             let number = box_of(boxes, tap);
             let mut ci = first;
             while ci < ins {
-                let mut bits = [[0u32; 4]; FLIGHT];
+                let mut bits = [0u32; FLIGHT];
                 unroll!(i < 4, {
                     let ci = ci + i as u32 * groups;
                     if ci < ins {
-                        let mut w = p.kernel.offset((item.group * ins + ci) as u64 * row + first_tap + tap as u64);
-                        unroll!(j < 4, {
-                            if item.column + (j as u32) < outs {
-                                // SAFETY: a tap of an input channel and an output channel of the group.
-                                bits[i][j] = unsafe { w.bits::<NARROW>(0) };
-                            }
-                            w = w.offset(taps as u64);
-                        });
+                        let at = (item.group * ins + ci) as u64 * row + first_tap + tap as u64;
+                        // SAFETY: a tap of an input channel and an output channel of the group.
+                        bits[i] = unsafe { p.kernel.bits::<NARROW>(at) };
                     }
                 });
                 unroll!(i < 4, {
@@ -172,29 +159,28 @@ pub mod device {
                         let channel = (item.group * ins + ci) as u64;
                         let mut of = [0f64; 8];
                         if let Some(number) = number {
-                            let row = channel * sums_row + number as u64 * shape.batch as u64;
-                            let of_box = p.sum.offset(row + item.image as u64);
+                            let row = channel * shape.batch as u64 + item.image as u64;
+                            let mut of_box = p.sum.offset(row * boxes.boxes() as u64 + number as u64);
                             unroll!(b < 8, {
                                 if item.image + (b as u32) < shape.batch {
                                     // SAFETY: the sum of a box of an input channel and an image.
-                                    of[b] = unsafe { of_box.load(b as u64) };
+                                    of[b] = unsafe { of_box.load(0) };
                                 }
+                                of_box = of_box.offset(boxes.boxes() as u64);
                             });
                         }
                         // SAFETY: an input channel.
                         let scale = power(unsafe { p.exponent.load(channel) });
-                        unroll!(j < 4, {
-                            let tap = p.kernel.widen::<NARROW>(bits[i][j]) as f64;
-                            let size = ((tap * scale).abs().to_bits() >> 32) as u32;
-                            // An exponent of all ones is not finite.
-                            let is_larger = size > found.largest[j] && size < 0x7ff0_0000;
-                            found.largest[j] = if is_larger { size } else { found.largest[j] };
-                            if number.is_some() {
-                                unroll!(b < 8, {
-                                    found.sums[j][b] = tap.fma(of[b], found.sums[j][b]);
-                                });
-                            }
-                        });
+                        let tap = p.kernel.widen::<NARROW>(bits[i]) as f64;
+                        let size = ((tap * scale).abs().to_bits() >> 32) as u32;
+                        // An exponent of all ones is not finite.
+                        let is_larger = size > found.largest && size < 0x7ff0_0000;
+                        found.largest = if is_larger { size } else { found.largest };
+                        if number.is_some() {
+                            unroll!(b < 8, {
+                                found.sums[b] = tap.fma(of[b], found.sums[b]);
+                            });
+                        }
                     }
                 });
                 ci += FLIGHT as u32 * groups;
@@ -219,47 +205,43 @@ pub mod device {
     /// The item exists and is this block's; all threads come together.
     #[inline(always)]
     unsafe fn finish(p: &ConvMeans, item: Item, mut found: Found) {
-        let (shape, outs) = (&p.boxes.shape, p.out_channels());
-        let (all, warp) = (Shared::<f64>::dynamic(0), warp_index());
-        let of_warp = all.offset(warp * (SUMS + COLUMNS));
-        unroll!(j < 4, {
-            unroll!(level < 5, {
-                let other = shuffle_xor(found.largest[j], 16 >> level);
-                found.largest[j] = if other > found.largest[j] { other } else { found.largest[j] };
-                unroll!(b < 8, {
-                    found.sums[j][b] += shuffle_xor(found.sums[j][b], 16 >> level);
-                });
+        let (shape, all) = (&p.boxes.shape, Shared::<f64>::dynamic(0));
+        let of_warp = all.offset(warp_index() * OF_WARP);
+        unroll!(level < 5, {
+            let other = shuffle_xor(found.largest, 16 >> level);
+            found.largest = if other > found.largest { other } else { found.largest };
+            unroll!(b < 8, {
+                found.sums[b] += shuffle_xor(found.sums[b], 16 >> level);
             });
-            if lane_index() == 0 {
-                // SAFETY: elements of this warp; the last item's are read.
-                unsafe {
-                    unroll!(b < 8, {
-                        of_warp.store(j as u32 * IMAGES + b as u32, found.sums[j][b]);
-                    });
-                    of_warp.store(SUMS + j as u32, f64::from_bits((found.largest[j] as u64) << 32));
-                }
-            }
         });
+        if lane_index() == 0 {
+            // SAFETY: elements of this warp; the last item's are read.
+            unsafe {
+                unroll!(b < 8, {
+                    of_warp.store(b as u32, found.sums[b]);
+                });
+                of_warp.store(IMAGES, f64::from_bits((found.largest as u64) << 32));
+            }
+        }
         sync_threads();
         let thread = thread_idx_x();
-        let is_sum = thread < SUMS;
-        let (column, image) = if is_sum { (thread / IMAGES, thread % IMAGES) } else { (thread % COLUMNS, 0) };
-        let (column, b) = (item.column + column, item.image + image);
-        if thread < SUMS + COLUMNS && column < outs && b < shape.batch {
+        if thread < OF_WARP {
             let (mut sum, mut largest) = (0f64, 0f64);
             unroll!(i < 12, {
                 // SAFETY: written before the barrier.
-                let value = unsafe { all.load(i as u32 * (SUMS + COLUMNS) + thread) };
+                let value = unsafe { all.load(i as u32 * OF_WARP + thread) };
                 sum += value;
                 largest = if value > largest { value } else { largest };
             });
-            let c = (item.group * outs + column) as u64;
+            let (c, b) = ((item.group * p.out_channels() + item.column) as u64, (item.image + thread) as u64);
             // SAFETY: (b, c) exists and has one writer; of the runs of images, which all find the same g, the first writes it.
             unsafe {
-                if is_sum {
-                    p.mean.store(b as u64 * shape.out_channels as u64 + c, sum / p.boxes.options.positions() as f64);
-                } else if item.image == 0 {
-                    p.channel_exponent.store(c, wide_exponent(largest));
+                if thread == IMAGES {
+                    if item.image == 0 {
+                        p.channel_exponent.store(c, wide_exponent(largest));
+                    }
+                } else if b < shape.batch as u64 {
+                    p.mean.store(b * shape.out_channels as u64 + c, sum / p.boxes.options.positions() as f64);
                 }
             }
         }

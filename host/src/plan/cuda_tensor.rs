@@ -107,7 +107,12 @@ impl CudaTensor {
         if work.items() > i32::MAX as u64 {
             return None;
         }
-        let mut design = Self { form, conv, boxes: InputBoxes::new(shape, options), work, flops: 0 };
+        let boxes = InputBoxes::new(shape, options);
+        // The kernels count the boxes of all images in 32 bits.
+        if u64::from(shape.batch) * u64::from(boxes.boxes()) > u64::from(u32::MAX) {
+            return None;
+        }
+        let mut design = Self { form, conv, boxes, work, flops: 0 };
         let each = u64::from(2 * ROWS * FORMS[form].columns) * u64::from(CHUNK * conv.chunks());
         let tiles = u64::from(work.channel_tiles) * u64::from(work.batch);
         design.flops = each.saturating_mul(tiles).saturating_mul(design.met_taps());
