@@ -27,7 +27,8 @@ pub struct BoxSums {
     pub sum: GlobalMut<f64>,
     /// Out: e of each ci.
     pub exponent: GlobalMut<i32>,
-    /// The convolution's boxes, of which all images together have fewer than 2³².
+    /// The convolution's boxes: fewer than 2³² of all images together, and fewer than 2³¹ segments of a volume, as
+    /// [`PhasedConv`](crate::phased_conv::PhasedConv) has no more positions.
     pub boxes: InputBoxes,
 }
 

@@ -263,6 +263,14 @@ mod tests {
     }
 
     #[test]
+    fn boxes_of_all_images_are_counted_in_32_bits() {
+        let of = |batch| builder([batch, 1, 1, 1, 1100], 1, [1, 1, 1100]).padding([0, 0, 1]).build().unwrap();
+        let options = PlanOptions { workspace_budget: Some(u64::MAX), ..PlanOptions::default() };
+        assert!(design(&of(1 << 21), DType::F32, options).is_some());
+        assert_eq!(design(&of(1 << 22), DType::F32, options), None);
+    }
+
+    #[test]
     fn where_no_tap_reaches_a_position_there_are_no_tiles() {
         let problem = builder([2, 16, 1, 1, 1], 16, [1, 1, 1]).stride([1, 1, 3]).padding([0, 0, 1]);
         let problem = problem.output_padding([0, 0, 2]).build().unwrap();

@@ -65,12 +65,16 @@ fn the_edges_of_tiles() {
     check(&Setting::new(case([2, 40, 5], [3, 4, 5], [1; 3]), 4, 64));
 }
 
-/// The means' threads: several input channels each, several taps each, output channels that are no fours of a group.
+/// The means' threads: several input channels each, several taps each; several groups; and of more boxes than one several runs of images.
 #[test]
 fn many_taps_and_channels() {
     check(&Setting::new(case([9, 40, 6], [1, 2, 2], [3; 3]), 8, 32));
     check(&Setting::new(case([1, 2, 3], [1, 1, 3], [1, 1, 520]), 1, 32));
     check(&Setting::new(case([2, 6, 10], [1, 2, 2], [1, 2, 2]).with([1; 3], [0, 1, 0], [1; 3], [0; 3], 2), 1, 32));
+    let boxes = case([9, 4, 3], [2, 3, 4], [2, 2, 3]).with([1; 3], [1, 1, 1], [1; 3], [0; 3], 1);
+    check(&Setting::new(boxes.clone(), 1, 32));
+    check(&Setting::new(Case { blocks: 2, ..boxes }, 8, 32));
+    check(&Setting::new(case([9, 2, 2], [1, 1, 50], [1, 1, 520]).with([1; 3], [0, 0, 9], [1; 3], [0; 3], 1), 1, 32));
 }
 
 /// Lines of more than a segment.
