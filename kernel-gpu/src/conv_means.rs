@@ -7,11 +7,15 @@
 //!
 //! S: [`input_boxes`](crate::input_boxes). What the output needs is m − μ, perhaps 1e-4 of m: so it is not taken from rounded z.
 //!
-//! A block makes eight images of one output channel: many blocks of little code, for the time is latency, that of instructions included. Its
-//! threads are groups of as many as there are taps: a thread keeps its tap (and the next, where taps are more than threads) and takes the
+//! A block makes eight images of one output channel: many blocks of little code, for the time is latency, that of instructions included. Where boxes
+//! are several, or taps very many, its threads are groups of as many as there are taps: a thread keeps its tap (and the next, where taps are more than threads) and takes the
 //! input channels of its group, a group's distance apart, in order; then the lanes add up as a tree, then the warps in order.
 //!
-//! **Cost.** Reads w once for eight images, neighbours neighbouring taps; 8 f64 FMA a tap.
+//! Where every tap carries all of its input channel there is one box, and Σ_k w is made first: some input channels' taps, as many as shared memory holds, are copied
+//! there, neighbours neighbouring taps, and a thread adds up those of one.
+//!
+//! **Cost.** Reads w once for eight images; 8 f64 FMA a tap, or with one box an f64 addition a tap and 8 FMA an input channel, unless its sum
+//! is infinite.
 //!
 //! **Launch.** One dimension, any number of blocks.
 
@@ -47,9 +51,16 @@ const WARPS: u32 = 12;
 /// What a warp hands on: a sum an image, and behind them the largest tap.
 const OF_WARP: u32 = IMAGES + 1;
 
+/// Bytes of what the warps hand on.
+const HANDED_BYTES: u32 = 8 * WARPS * OF_WARP;
+/// Words of taps in shared memory at once.
+const HELD_WORDS: u32 = 10 << 10;
+/// Input channels that these should be enough for: with fewer, threads are idle.
+const LEAST_HELD: u32 = 64;
+
 /// The launch.
 pub const SPEC: KernelSpec =
-    KernelSpec { name: "conv_means", threads: 32 * WARPS, min_blocks: 2, shared_bytes: 8 * WARPS * OF_WARP };
+    KernelSpec { name: "conv_means", threads: 32 * WARPS, min_blocks: 2, shared_bytes: HANDED_BYTES + 4 * HELD_WORDS };
 
 impl ConvMeans {
     /// Runs of eight images.
@@ -62,6 +73,31 @@ impl ConvMeans {
     #[inline(always)]
     const fn out_channels(&self) -> u32 {
         split(self.boxes.shape.out_channels, self.boxes.options.groups).0
+    }
+
+    /// Words from the taps of an input channel to the next in shared memory: an odd number, for threads read them side by side.
+    #[inline(always)]
+    const fn held_row(&self) -> u32 {
+        self.boxes.shape.taps() | 1
+    }
+
+    /// Input channels of a group.
+    #[inline(always)]
+    const fn in_channels(&self) -> u32 {
+        split(self.boxes.shape.in_channels, self.boxes.options.groups).0
+    }
+
+    /// Input channels whose taps are in shared memory at once.
+    #[inline(always)]
+    const fn held(&self) -> u32 {
+        let fitting = split(HELD_WORDS, self.held_row()).0;
+        if fitting < SPEC.threads { fitting } else { SPEC.threads }
+    }
+
+    /// Whether Σ_k w is made first.
+    #[inline(always)]
+    const fn sums_taps(&self) -> bool {
+        self.boxes.is_whole() && (self.held() >= LEAST_HELD || self.held() >= self.in_channels())
     }
 
     /// Blocks that have work.
@@ -114,9 +150,11 @@ pub mod device {
             let item = Item { group, column, image: run as u32 * IMAGES };
             // SAFETY: the item exists and is this block's; all threads come together.
             unsafe {
-                let found = match p.kernel.is_narrow() {
-                    true => find::<true>(&p, item),
-                    false => find::<false>(&p, item),
+                let found = match (p.kernel.is_narrow(), p.sums_taps()) {
+                    (true, false) => find::<true>(&p, item),
+                    (false, false) => find::<false>(&p, item),
+                    (true, true) => find_by_channels::<true>(&p, item),
+                    (false, true) => find_by_channels::<false>(&p, item),
                 };
                 finish(&p, item, found);
             }
@@ -131,7 +169,7 @@ pub mod device {
     #[inline(always)]
     unsafe fn find<const NARROW: bool>(p: &ConvMeans, item: Item) -> Found {
         let (boxes, shape) = (&p.boxes, &p.boxes.shape);
-        let (ins, outs, taps) = (split(shape.in_channels, boxes.options.groups).0, p.out_channels(), shape.taps());
+        let (ins, outs, taps) = (p.in_channels(), p.out_channels(), shape.taps());
         let slots = if taps < SPEC.threads { taps } else { SPEC.threads };
         let groups = split(SPEC.threads, slots).0;
         let (of, mut tap) = split(thread_idx_x(), slots);
@@ -186,6 +224,100 @@ pub mod device {
                 ci += FLIGHT as u32 * groups;
             }
             tap += slots;
+        }
+        found
+    }
+
+    /// [`find`] where [`ConvMeans::sums_taps`], a thread an input channel at a time.
+    ///
+    /// # Safety
+    /// As there; all threads of the block come together.
+    #[inline(always)]
+    unsafe fn find_by_channels<const NARROW: bool>(p: &ConvMeans, item: Item) -> Found {
+        let (shape, thread, held) = (&p.boxes.shape, thread_idx_x(), Shared::<f32>::dynamic(HANDED_BYTES));
+        let (ins, taps, at_once) = (p.in_channels(), shape.taps(), p.held());
+        let bits = if taps < 32 { taps.next_power_of_two().trailing_zeros() } else { 5 };
+        let (lane, lanes, each) = (lane_index(), 1 << bits, 32 >> bits);
+        let apart = WARPS * each;
+        let row = p.out_channels() as u64 * taps as u64;
+        let of_group = p.kernel.offset((item.group * ins) as u64 * row + item.column as u64 * taps as u64);
+        let mut found = Found { sums: [0.0; 8], largest: 0 };
+        let mut first = 0;
+        while first < ins {
+            let count = if ins - first < at_once { ins - first } else { at_once };
+            // A warp's lanes are neighbouring taps, of as many input channels as they are enough for; four at a time.
+            let mut channel = warp_index() * each + (lane >> bits);
+            while channel < count {
+                let mut tap = lane & (lanes - 1);
+                while tap < taps {
+                    let mut bits = [0u32; FLIGHT];
+                    unroll!(i < 4, {
+                        let channel = channel + i as u32 * apart;
+                        if channel < count {
+                            // SAFETY: a tap of an input channel and an output channel of the group.
+                            bits[i] = unsafe { of_group.bits::<NARROW>((first + channel) as u64 * row + tap as u64) };
+                        }
+                    });
+                    unroll!(i < 4, {
+                        let channel = channel + i as u32 * apart;
+                        if channel < count {
+                            // SAFETY: a place of this thread's, of the rows that fit; what was there has been read.
+                            unsafe { held.store(channel * p.held_row() + tap, p.kernel.widen::<NARROW>(bits[i])) };
+                        }
+                    });
+                    tap += lanes;
+                }
+                channel += FLIGHT as u32 * apart;
+            }
+            sync_threads();
+            if thread < count {
+                let (channel, taps_at) =
+                    ((item.group * ins + first + thread) as u64, held.offset(thread * p.held_row()));
+                let of_images = p.sum.offset(channel * shape.batch as u64 + item.image as u64);
+                let mut of = [0f64; 8];
+                unroll!(b < 8, {
+                    if item.image + (b as u32) < shape.batch {
+                        // SAFETY: the sum of an input channel and an image.
+                        of[b] = unsafe { of_images.load(b as u64) };
+                    }
+                });
+                // SAFETY: an input channel; its taps are behind a barrier.
+                unsafe {
+                    let (mut sum, mut largest) = (0f64, 0f32);
+                    let mut tap = 0;
+                    while tap < taps {
+                        let value = taps_at.load(tap);
+                        sum += value as f64;
+                        // Not what is not finite.
+                        let size = value.abs();
+                        largest = if size > largest && size < f32::INFINITY { size } else { largest };
+                        tap += 1;
+                    }
+                    let size = ((largest as f64 * power(p.exponent.load(channel))).to_bits() >> 32) as u32;
+                    found.largest = if size > found.largest { size } else { found.largest };
+                    let mut finite = true;
+                    unroll!(b < 8, {
+                        finite &= of[b].is_finite();
+                    });
+                    // An infinity meets each tap by itself: taps of both signs make NaN of it.
+                    let mut tap = if finite { taps } else { 0 };
+                    let mut factor = if finite { sum } else { 0.0 };
+                    loop {
+                        if !finite {
+                            factor = taps_at.load(tap) as f64;
+                            tap += 1;
+                        }
+                        unroll!(b < 8, {
+                            found.sums[b] = factor.fma(of[b], found.sums[b]);
+                        });
+                        if tap == taps {
+                            break;
+                        }
+                    }
+                }
+            }
+            sync_threads();
+            first += at_once;
         }
         found
     }
