@@ -59,6 +59,7 @@ pub mod device {
     use cuda_std::thread::lane_index;
     use cuda_std::unroll;
     use cuda_std::warp::sync_warp;
+    use cuda_std::wgmma::{Products, Rows, m128n32k16_bf16, m128n32k16_f16, m128n64k16_bf16, m128n64k16_f16};
 
     use super::*;
 
@@ -73,6 +74,16 @@ pub mod device {
         const PRODUCTS: &'static [Pairing];
         /// D = A·B + C.
         fn multiply(a: [u32; 4], b: [u32; 2], c: [f32; 4]) -> [f32; 4];
+        /// Starts the products of 128 rows of a step's chunks by 64 others. `a` and `b` give the planes.
+        ///
+        /// # Safety
+        /// As [`wgmma`](cuda_std::wgmma).
+        unsafe fn start_64(a: impl Fn(usize) -> Rows, b: impl Fn(usize) -> Rows) -> Products<8>;
+        /// The same by 32 others.
+        ///
+        /// # Safety
+        /// As [`wgmma`](cuda_std::wgmma).
+        unsafe fn start_32(a: impl Fn(usize) -> Rows, b: impl Fn(usize) -> Rows) -> Products<4>;
     }
 
     /// f32 as the sum of two f16.
@@ -93,6 +104,18 @@ pub mod device {
         fn multiply(a: [u32; 4], b: [u32; 2], c: [f32; 4]) -> [f32; 4] {
             m16n8k16_f16(a, b, c)
         }
+        #[inline(always)]
+        #[track_caller]
+        unsafe fn start_64(a: impl Fn(usize) -> Rows, b: impl Fn(usize) -> Rows) -> Products<8> {
+            // SAFETY: the caller's promise.
+            unsafe { m128n64k16_f16([(1, 0), (0, 1), (3, 2), (2, 3), (0, 0), (2, 2)].map(|(x, w)| [a(x), b(w)])) }
+        }
+        #[inline(always)]
+        #[track_caller]
+        unsafe fn start_32(a: impl Fn(usize) -> Rows, b: impl Fn(usize) -> Rows) -> Products<4> {
+            // SAFETY: the caller's promise.
+            unsafe { m128n32k16_f16([(1, 0), (0, 1), (3, 2), (2, 3), (0, 0), (2, 2)].map(|(x, w)| [a(x), b(w)])) }
+        }
     }
     impl Factors for Half {
         const PARTS: u32 = 1;
@@ -102,6 +125,18 @@ pub mod device {
         fn multiply(a: [u32; 4], b: [u32; 2], c: [f32; 4]) -> [f32; 4] {
             m16n8k16_f16(a, b, c)
         }
+        #[inline(always)]
+        #[track_caller]
+        unsafe fn start_64(a: impl Fn(usize) -> Rows, b: impl Fn(usize) -> Rows) -> Products<8> {
+            // SAFETY: the caller's promise.
+            unsafe { m128n64k16_f16([0, 1, 2, 3].map(|plane| [a(plane), b(plane)])) }
+        }
+        #[inline(always)]
+        #[track_caller]
+        unsafe fn start_32(a: impl Fn(usize) -> Rows, b: impl Fn(usize) -> Rows) -> Products<4> {
+            // SAFETY: the caller's promise.
+            unsafe { m128n32k16_f16([0, 1, 2, 3].map(|plane| [a(plane), b(plane)])) }
+        }
     }
     impl Factors for Bfloat {
         const PARTS: u32 = 1;
@@ -110,6 +145,18 @@ pub mod device {
         #[track_caller]
         fn multiply(a: [u32; 4], b: [u32; 2], c: [f32; 4]) -> [f32; 4] {
             m16n8k16_bf16(a, b, c)
+        }
+        #[inline(always)]
+        #[track_caller]
+        unsafe fn start_64(a: impl Fn(usize) -> Rows, b: impl Fn(usize) -> Rows) -> Products<8> {
+            // SAFETY: the caller's promise.
+            unsafe { m128n64k16_bf16([0, 1, 2, 3].map(|plane| [a(plane), b(plane)])) }
+        }
+        #[inline(always)]
+        #[track_caller]
+        unsafe fn start_32(a: impl Fn(usize) -> Rows, b: impl Fn(usize) -> Rows) -> Products<4> {
+            // SAFETY: the caller's promise.
+            unsafe { m128n32k16_bf16([0, 1, 2, 3].map(|plane| [a(plane), b(plane)])) }
         }
     }
 

@@ -99,11 +99,13 @@ pub mod device {
     use core::marker::PhantomData;
 
     use cuda_std::async_copy::wait_all;
+    use cuda_std::bulk_copy::fence_proxy_async;
     use cuda_std::float::Float;
     use cuda_std::matrix::ldmatrix_x4;
     use cuda_std::shared::Shared;
     use cuda_std::thread::{block_idx_x, sync_threads, thread_idx_x};
     use cuda_std::warp::shuffle_xor;
+    use cuda_std::wgmma::{self, Products, Rows};
     use cuda_std::{kernel, unroll};
 
     use super::*;
@@ -121,10 +123,17 @@ pub mod device {
             /// # Safety
             /// Each pointer holds what its field says; nobody else accesses `mean` and `m2`; the launch is as the form's
             /// spec says.
-            #[kernel(max_threads = 128, min_blocks = $min_blocks)]
+            #[cfg_attr(target_feature = "sm_90a", kernel(max_threads = 128, min_blocks = 3))]
+            #[cfg_attr(not(target_feature = "sm_90a"), kernel(max_threads = 128, min_blocks = $min_blocks))]
             pub unsafe fn $name(p: ImplicitGemm) {
                 // SAFETY: the caller's promise.
-                unsafe { Block::<$factors, $columns>::new(&p).run() }
+                unsafe {
+                    if wgmma::is_available() {
+                        Block::<$factors, $columns, true>::new(&p).run()
+                    } else {
+                        Block::<$factors, $columns, false>::new(&p).run()
+                    }
+                }
             }
         };
     }
@@ -135,28 +144,61 @@ pub mod device {
     form!(implicit_gemm_bf16_wide, Bfloat, 64, 2);
     form!(implicit_gemm_bf16_narrow, Bfloat, 32, 3);
 
-    /// A warp's sums, [16 rows][8 columns] of tiles in the accumulators' layout.
-    type Sums = [[[f32; 4]; 4]; 4];
+    /// A warp's sums: tiles of 16 rows by 8 columns in the accumulators' layout, rows of tiles one after another.
+    type Sums = [[f32; 4]; 16];
+
+    /// Products on their way, of a tile of 64 columns or of 32.
+    enum Started {
+        Wide(Products<8>),
+        Narrow(Products<4>),
+    }
+
+    impl Started {
+        /// Waits for them and adds them.
+        #[inline(always)]
+        fn add_to(self, sums: &mut Sums) {
+            #[inline(always)]
+            fn add<const TILES: usize>(products: Products<TILES>, sums: &mut Sums) {
+                let found = products.wait();
+                unroll!(half < 2, {
+                    unroll!(n < TILES, at most 8, {
+                        unroll!(i < 4, {
+                            sums[half * TILES + n][i] += found[half][n][i];
+                        });
+                    });
+                });
+            }
+            match self {
+                Self::Wide(products) => add(products, sums),
+                Self::Narrow(products) => add(products, sums),
+            }
+        }
+    }
 
     /// A thread's place in the tile. Found anew, and not kept meanwhile: the products need the registers.
     struct Place {
         lane: u32,
-        /// The number of its warp's first row, and column.
+        /// Its warp's number along the rows, and the numbers of its first row and column.
+        warp: u32,
         row: u32,
         column: u32,
     }
 
-    /// What computes, of 128 rows by `COLUMNS`.
-    struct Block<'a, F, const COLUMNS: u32> {
+    /// What computes, of 128 rows by `COLUMNS`: four warps each by themselves or, with `GROUP`, together.
+    struct Block<'a, F, const COLUMNS: u32, const GROUP: bool> {
         p: &'a ImplicitGemm,
         factors: PhantomData<F>,
     }
 
-    impl<'a, F: Factors, const COLUMNS: u32> Block<'a, F, COLUMNS> {
-        /// Tiles of 16 rows of a warp; of 8 columns it has four.
-        const HEIGHT: usize = COLUMNS as usize / 16;
+    impl<'a, F: Factors, const COLUMNS: u32, const GROUP: bool> Block<'a, F, COLUMNS, GROUP> {
+        /// Tiles of a warp along the rows.
+        const HEIGHT: usize = if GROUP { 2 } else { COLUMNS as usize / 16 };
+        /// Tiles of a warp along the columns.
+        const WIDTH: usize = if GROUP { COLUMNS as usize / 8 } else { 4 };
         /// Warps along the rows.
-        const ROW_WARPS: u32 = 128 / COLUMNS;
+        const ROW_WARPS: u32 = if GROUP { 4 } else { 128 / COLUMNS };
+        /// Rows from one of a warp's tiles to the next.
+        const APART: u32 = if GROUP { 64 } else { 16 };
         /// Chunks of a step.
         const CHUNKS: u32 = PLANES / F::PARTS;
 
@@ -168,8 +210,9 @@ pub mod device {
         #[inline(always)]
         fn place() -> Place {
             let thread = opaque(thread_idx_x());
-            let (warp, across) = (thread / 32, COLUMNS / 32);
-            Place { lane: thread % 32, row: warp / across * (16 * Self::HEIGHT as u32), column: warp % across * 32 }
+            let (lane, across) = (thread % 32, if GROUP { 1 } else { COLUMNS / 32 });
+            let (warp, column) = (thread / 32 / across, thread / 32 % across * 32);
+            Place { lane, warp, row: warp * if GROUP { 16 } else { 16 * Self::HEIGHT as u32 }, column }
         }
 
         /// The block's tile.
@@ -193,26 +236,31 @@ pub mod device {
             let conv = &self.p.conv;
             let lines = tile.lines(conv, Self::CHUNKS);
             let copies = Copies::new(self.p, tile, F::PARTS);
-            let mut sums: Sums = [[[0.0; 4]; 4]; 4];
+            let mut sums: Sums = [[0.0; 4]; 16];
             let mut now = Step { line: lines.first(), tap: 0 };
-            let (mut line, mut buffer) = (0, 0);
+            let mut line = 0;
+            // Steps have the buffers of taps by turns.
             let mut left = lines.steps();
 
             if left > 0 {
                 // SAFETY: the first step exists; nobody reads the buffers.
                 unsafe {
                     copies.bring_window(&lines, &now.line, 0);
-                    copies.bring_taps::<COLUMNS>(&lines, &now, 0);
+                    copies.bring_taps::<COLUMNS>(&lines, &now, left % 2);
                 }
             }
             while left > 0 {
                 wait_all();
+                if GROUP {
+                    fence_proxy_async();
+                }
                 sync_threads(); // the step is complete, and the last one's buffers no longer read
-                let (rows, columns) = (window(line), taps::<COLUMNS>(buffer));
+                let (rows, columns) = (window(line), taps::<COLUMNS>(left % 2));
                 let shift = (now.line.taps - 1 - now.tap) * conv.lag[2] * conv.images;
                 let chunks = lines.chunks_of(&now.line);
+                // SAFETY: the step is complete.
+                let started = if GROUP { Some(unsafe { self.start(rows, shift, columns) }) } else { None };
                 now = lines.next_step(&now);
-                buffer = 1 - buffer;
                 left -= 1;
                 if left > 0 {
                     // SAFETY: the step exists; behind the barrier nobody reads what it replaces: the last step's taps, and of a new line the
@@ -222,16 +270,37 @@ pub mod device {
                             line = 1 - line;
                             copies.bring_window(&lines, &now.line, line);
                         }
-                        copies.bring_taps::<COLUMNS>(&lines, &now, buffer);
+                        copies.bring_taps::<COLUMNS>(&lines, &now, left % 2);
                     }
                 }
-                // SAFETY: the step is complete.
-                unsafe { self.step(rows, shift, columns, chunks, &mut sums) };
+                match started {
+                    Some(products) => products.add_to(&mut sums),
+                    // SAFETY: the step is complete.
+                    None => unsafe { self.step(rows, shift, columns, chunks, &mut sums) },
+                }
             }
             sums
         }
 
-        /// Adds the products of a step of `chunks` chunks.
+        /// Starts the products of a step, of rows `shift` further on than the tile's: four warps together.
+        ///
+        /// # Safety
+        /// The step is complete, and all threads of the block come together.
+        #[inline(always)]
+        unsafe fn start(&self, window: Shared<u32>, shift: u32, taps: Shared<u32>) -> Started {
+            let rows = |plane: usize| Rows::new(window, shift, 2 * plane as u32);
+            let columns = |plane: usize| Rows::new(taps, 0, 2 * plane as u32);
+            // SAFETY: rows of the window and of the taps, the same for all threads.
+            unsafe {
+                if COLUMNS == 64 {
+                    Started::Wide(F::start_64(rows, columns))
+                } else {
+                    Started::Narrow(F::start_32(rows, columns))
+                }
+            }
+        }
+
+        /// Adds the products of a step of `chunks` chunks, each warp by itself.
         #[inline(always)]
         unsafe fn step(&self, window: Shared<u32>, shift: u32, taps: Shared<u32>, chunks: u32, sums: &mut Sums) {
             // SAFETY: the caller's promise.
@@ -252,8 +321,7 @@ pub mod device {
             }
         }
 
-        /// Adds the products of `CHUNKS` chunks from `chunk` on, of rows `shift` further on than the tile's. They have two planes at most: more
-        /// are too many registers.
+        /// Adds the products of `CHUNKS` chunks from `chunk` on. They have two planes at most: more are too many registers.
         ///
         /// # Safety
         /// They are complete; all lanes of the warp come together.
@@ -266,7 +334,7 @@ pub mod device {
             chunk: u32,
             sums: &mut Sums,
         ) {
-            let (Place { lane, row, column }, planes) = (Self::place(), CHUNKS * F::PARTS as usize);
+            let (Place { lane, row, column, .. }, planes) = (Self::place(), CHUNKS * F::PARTS as usize);
             let first = 2 * F::PARTS * chunk;
             let row = row + lane % 16 + shift;
             let column = column + lane % 8 + lane / 16 * 8;
@@ -307,7 +375,7 @@ pub mod device {
                     });
                     unroll!(n < 4, {
                         unroll!(i < 4, {
-                            sums[tile][n][i] += part[n][i];
+                            sums[4 * tile + n][i] += part[n][i];
                         });
                     });
                 }
@@ -318,7 +386,7 @@ pub mod device {
         #[inline(always)]
         unsafe fn epilogue(&self, tile: &Tile, sums: &Sums) {
             let (p, conv) = (self.p, &self.p.conv);
-            let Place { lane, row: first_row, column: first_column } = Self::place();
+            let Place { lane, warp, row: first_row, column: first_column } = Self::place();
             let (all, images) = (Shared::<f64>::dynamic(0), conv.images);
             let bits = images.trailing_zeros();
             // All of a thread's rows are of one image.
@@ -328,12 +396,13 @@ pub mod device {
             let mut there = 0u32;
             unroll!(n < 8, {
                 if n < 2 * Self::HEIGHT {
-                    let row = tile.first + ((first_row + 8 * n as u32 + lane / 4) >> bits);
+                    let row = first_row + Self::APART * (n as u32 / 2) + 8 * (n as u32 % 2) + lane / 4;
+                    let row = tile.first + (row >> bits);
                     there |= ((row < rows && is_position(conv.coordinates(row), &tile.phase)) as u32) << n;
                 }
             });
             sync_threads(); // the buffers are no longer read
-            unroll!(n < 4, {
+            unroll!(n < Self::WIDTH, at most 8, {
                 unroll!(i < 2, {
                     let column = first_column + 8 * n as u32 + 2 * (lane % 4) + i as u32;
                     let mut square = 0f32;
@@ -349,7 +418,7 @@ pub mod device {
                         let low = (mean - high as f64) as f32;
                         unroll!(row < 8, {
                             if row < 2 * Self::HEIGHT && there >> row & 1 == 1 {
-                                let d = (sums[row / 2][n][row % 2 * 2 + i] - high) - low;
+                                let d = (sums[row / 2 * Self::WIDTH + n][row % 2 * 2 + i] - high) - low;
                                 square = d.fma(d, square);
                             }
                         });
@@ -366,7 +435,6 @@ pub mod device {
                         square += shuffle_xor(square, 16);
                     }
                     if lane / 4 < images {
-                        let warp = first_row / (16 * Self::HEIGHT as u32);
                         // SAFETY: one element a (warp along the rows, image, column); the buffers are no longer read.
                         unsafe { all.store((warp * images + image) * COLUMNS + column, square) };
                     }

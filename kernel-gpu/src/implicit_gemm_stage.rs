@@ -269,22 +269,21 @@ pub mod device {
             let mut from = self.input.wrapping_add((line.chunk * self.chunk) as u64);
             from = from.wrapping_add((source as i64).wrapping_mul(pitch as i64) as u64);
             let to = window(buffer).offset(place(row, piece));
+            let there = self.input != 0 && 16 * piece < lines.chunks_of(line) * self.chunk;
             let copy = |i: u32, source: i32, from: u64| {
-                let taken = if self.input != 0 && (source as u32) < conv.volume_rows() { 16 } else { 0 };
+                let taken = if there && (source as u32) < conv.volume_rows() { 16 } else { 0 };
                 // SAFETY: a piece of a row of an image, or nothing is read; a row of the window.
                 unsafe {
                     copy_padded_through_l2(to.offset(i * AT_ONCE * ROW), Global::<u32>::from_address(from), taken)
                 };
             };
-            if 16 * piece < lines.chunks_of(line) * self.chunk {
-                unroll!(i < 8, {
-                    copy(i as u32, source, from);
-                    source += apart as i32;
-                    from = opaque(from.wrapping_add(apart as u64 * pitch));
-                });
-                if row < (line.taps - 1) * lag[2] * conv.images {
-                    copy(8, source, from);
-                }
+            unroll!(i < 8, {
+                copy(i as u32, source, from);
+                source += apart as i32;
+                from = opaque(from.wrapping_add(apart as u64 * pitch));
+            });
+            if row < (line.taps - 1) * lag[2] * conv.images {
+                copy(8, source, from);
             }
         }
 
@@ -302,21 +301,20 @@ pub mod device {
             let to = taps::<COLUMNS>(buffer).offset(place(row, piece));
             let pitch = AT_ONCE as u64 * channel_bytes(conv, self.chunk);
             let mut from = from;
-            if 16 * piece < lines.chunks_of(line) * self.chunk {
-                unroll!(i < 4, {
-                    if (i as u32) * AT_ONCE < COLUMNS {
-                        let taken = if self.column + i as u32 * AT_ONCE < conv.out_channels { 16 } else { 0 };
-                        if i != 0 {
-                            from = opaque(from.wrapping_add(pitch));
-                        }
-                        // SAFETY: a piece of a tap of an output channel of the group, or nothing is read; row < COLUMNS.
-                        unsafe {
-                            let from = Global::<u32>::from_address(from);
-                            copy_padded_through_l2(to.offset(i as u32 * AT_ONCE * ROW), from, taken);
-                        }
+            let there = 16 * piece < lines.chunks_of(line) * self.chunk;
+            unroll!(i < 4, {
+                if (i as u32) * AT_ONCE < COLUMNS {
+                    let taken = if there && self.column + i as u32 * AT_ONCE < conv.out_channels { 16 } else { 0 };
+                    if i != 0 {
+                        from = opaque(from.wrapping_add(pitch));
                     }
-                });
-            }
+                    // SAFETY: a piece of a tap of an output channel of the group, or nothing is read; row < COLUMNS.
+                    unsafe {
+                        let from = Global::<u32>::from_address(from);
+                        copy_padded_through_l2(to.offset(i as u32 * AT_ONCE * ROW), from, taken);
+                    }
+                }
+            });
         }
     }
 

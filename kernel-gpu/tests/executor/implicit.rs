@@ -15,7 +15,7 @@ use kernel_gpu::split_taps::{self, SplitTaps};
 
 use crate::case::Case;
 use crate::check::{close, deviation, moments_bits};
-use crate::launch::{Moments, launch};
+use crate::launch::{Moments, launch, launch_with_warpgroups};
 use crate::reference;
 use crate::tensors::tensor;
 
@@ -39,11 +39,18 @@ pub struct Setting {
     pub case: Case,
     pub images: u32,
     pub columns: u32,
+    /// Whether the products are those of a device with warpgroups.
+    pub warpgroups: bool,
 }
 
 impl Setting {
     pub fn new(case: Case, images: u32, columns: u32) -> Self {
-        Self { case, images, columns }
+        Self { case, images, columns, warpgroups: false }
+    }
+
+    /// Without warpgroups, and with them.
+    pub fn devices(&self) -> [Self; 2] {
+        [false, true].map(|warpgroups| Self { warpgroups, ..self.clone() })
     }
 
     fn form(&self) -> Form {
@@ -131,7 +138,9 @@ pub fn run(setting: &Setting, schedule: Schedule, (x, w): (&[f32], &[f32]), fact
         conv,
         work,
     };
-    launch(form.spec.name, work.items(), schedule, &Case { blocks: u32::MAX, ..case.clone() }, &memory, &p);
+    let every = Case { blocks: u32::MAX, ..case.clone() };
+    let launch_products = if setting.warpgroups { launch_with_warpgroups } else { launch };
+    launch_products(form.spec.name, work.items(), schedule, &every, &memory, &p);
     let p = BatchNormReduce {
         slice_mean: slice_mean.global(),
         slice_m2: slice_m2.global(),
@@ -146,8 +155,12 @@ pub fn run(setting: &Setting, schedule: Schedule, (x, w): (&[f32], &[f32]), fact
     (memory.read(&mean), memory.read(&m2))
 }
 
-/// The setting's own tensors under every schedule: the same bits, within the rounding of the definition.
+/// The setting's own tensors on both kinds of device and under every schedule: the same bits, within the rounding of the definition.
 pub fn check(setting: &Setting) {
+    setting.devices().iter().for_each(check_on);
+}
+
+fn check_on(setting: &Setting) {
     let tensors = (setting.case.input::<f32>(), setting.case.kernel::<f32>());
     let of = |schedule| run(setting, schedule, (&tensors.0, &tensors.1), Factors::Kept);
     let found = of(Schedule::InOrder);

@@ -175,16 +175,16 @@ fn channels_of_any_scale() {
 #[test]
 fn what_is_not_finite() {
     let whole = case([2, 3, 4], [1, 2, 4], [1, 2, 2]);
-    for bad in [f32::NAN, f32::INFINITY] {
-        let setting = Setting::new(whole.clone(), 2, 32);
+    let settings = Setting::new(whole, 2, 32).devices();
+    for (bad, setting) in [f32::NAN, f32::INFINITY].into_iter().flat_map(|bad| settings.each_ref().map(|s| (bad, s))) {
         let (mut x, w) = (setting.case.input::<f32>(), setting.case.kernel::<f32>());
         x[5] = bad;
-        let (mean, m2) = run(&setting, Schedule::InOrder, (&x, &w), Factors::Kept);
+        let (mean, m2) = run(setting, Schedule::InOrder, (&x, &w), Factors::Kept);
         assert!(mean[..4].iter().all(|mean| !mean.is_finite()) && m2[..4].iter().all(|m2| m2.is_nan()), "{bad}");
         assert!(mean[4..].iter().chain(&m2[4..]).all(|moment| moment.is_finite()), "{bad}");
         let (x, mut w) = (setting.case.input::<f32>(), w);
         w[4] = bad; // (ci 0, c 1)
-        let (mean, m2) = run(&setting, Schedule::InOrder, (&x, &w), Factors::Kept);
+        let (mean, m2) = run(setting, Schedule::InOrder, (&x, &w), Factors::Kept);
         for row in 0..8 {
             assert_eq!((mean[row].is_finite(), m2[row].is_nan()), (row % 4 != 1, row % 4 == 1), "{bad} {row}");
         }

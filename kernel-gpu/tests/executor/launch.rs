@@ -53,13 +53,37 @@ impl<T: Float> Channels<T> {
 
 /// Launches the entry of that name; it must run clean.
 pub fn launch<P>(name: &str, blocks: u64, schedule: Schedule, case: &Case, memory: &Memory, parameters: &P) {
+    launch_on(|grid| grid, name, blocks, schedule, case, memory, parameters);
+}
+
+/// The same on a device that has warpgroups.
+pub fn launch_with_warpgroups<P>(
+    name: &str,
+    blocks: u64,
+    schedule: Schedule,
+    case: &Case,
+    memory: &Memory,
+    parameters: &P,
+) {
+    launch_on(Grid::warpgroups, name, blocks, schedule, case, memory, parameters);
+}
+
+fn launch_on<P>(
+    device: impl Fn(Grid) -> Grid,
+    name: &str,
+    blocks: u64,
+    schedule: Schedule,
+    case: &Case,
+    memory: &Memory,
+    parameters: &P,
+) {
     let entry = entries::find(name).unwrap_or_else(|| panic!("no entry {name}"));
     assert_eq!(entry.parameter_bytes, size_of::<P>());
     let blocks = blocks.min(u64::from(case.blocks)) as u32;
     // SAFETY: the parameters are of the entry's type: their sizes agree, and each caller below names the right one. What
     // they point at is checked access by access.
     let kernel = || unsafe { (entry.run)(std::ptr::from_ref(parameters).cast()) };
-    let report = Grid::of(entry.spec, blocks).schedule(schedule).run(memory, kernel);
+    let report = device(Grid::of(entry.spec, blocks)).schedule(schedule).run(memory, kernel);
     assert!(report.is_clean(), "{name} on {}, {schedule:?}, {case:?}:\n{report}", case.name);
 }
 

@@ -100,6 +100,7 @@ pub fn entries() -> Vec<Entry> {
         copies::entries(),
         mbarriers::entries(),
         bulk_copies::entries(),
+        warpgroups::entries(),
     ]
     .concat()
 }

@@ -28,6 +28,7 @@ pub mod memory;
 pub mod products;
 pub mod shuffles;
 pub mod votes;
+pub mod warpgroups;
 
 /// The parameters of every kernel here.
 #[repr(C)]

@@ -10,6 +10,7 @@
 //! | [`atomic`] | relaxed atomic operations on shared and global memory | `atomicAdd`, `atomicCAS` |
 //! | [`convert`] | f16, bf16, tf32: conversions and packed arithmetic | `__half2`, `__nv_bfloat162` |
 //! | [`mma`], [`matrix`], [`fragment`] | products on the tensor cores, their operands and who holds what | `mma.sync`, `ldmatrix` |
+//! | [`wgmma`] | products of four warps, both factors in shared memory | `wgmma.mma_async` |
 //! | [`async_copy`] | global → shared while the thread goes on | `cp.async`, `__pipeline_memcpy_async` |
 //! | [`mbarrier`] | barriers that arrivals and copies complete | `cuda::barrier` |
 //! | [`bulk_copy`] | rows of memory copied by one thread; the proxy fence | `cp.async.bulk` |
@@ -47,6 +48,7 @@ pub mod shared;
 pub mod simt;
 pub mod thread;
 pub mod warp;
+pub mod wgmma;
 mod word;
 
 /// Repeats a block for `i` = 0, 1, … 15 while `i` is below a constant, each time with `i` a constant.

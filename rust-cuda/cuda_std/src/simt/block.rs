@@ -68,6 +68,8 @@ pub(super) struct Block<'a> {
     pub(super) bulk_stores: BulkStores,
     /// Whether anything changed since the last turn of all threads: else threads that ask again would ask for ever.
     pub(super) progress: bool,
+    /// Whether the device has the products of warpgroups.
+    pub(super) warpgroups: bool,
 }
 
 impl<'a> Block<'a> {
@@ -100,6 +102,7 @@ impl<'a> Block<'a> {
             copies: Copies::default(),
             bulk_stores: BulkStores::default(),
             progress: false,
+            warpgroups: false,
         }
     }
 

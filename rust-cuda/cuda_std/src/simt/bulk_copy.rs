@@ -90,7 +90,7 @@ impl Block<'_> {
 
     /// Finds a plain store before `access` of the async proxy, without the fence between them. Where nothing orders the two
     /// it is a race already.
-    fn check_proxy(&mut self, address: u32, bytes: u32, access: Access) {
+    pub(super) fn check_proxy(&mut self, address: u32, bytes: u32, access: Access) {
         if u64::from(address) + u64::from(bytes) > self.shared.len() as u64 {
             return;
         }

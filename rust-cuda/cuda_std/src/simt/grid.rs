@@ -27,6 +27,7 @@ pub struct Grid {
     shared_bytes: u32,
     schedule: Schedule,
     spec: Option<KernelSpec>,
+    warpgroups: bool,
 }
 
 impl Grid {
@@ -38,7 +39,7 @@ impl Grid {
     /// A grid of blocks and a block of threads, (x, y, z).
     pub fn with_dimensions(kernel: &'static str, grid: [u32; 3], block: [u32; 3]) -> Self {
         let geometry = Geometry { grid, block };
-        Self { kernel, geometry, shared_bytes: 0, schedule: Schedule::InOrder, spec: None }
+        Self { kernel, geometry, shared_bytes: 0, schedule: Schedule::InOrder, spec: None, warpgroups: false }
     }
 
     /// As many blocks of what `spec` asks for.
@@ -55,6 +56,12 @@ impl Grid {
     /// Who runs first.
     pub fn schedule(mut self, schedule: Schedule) -> Self {
         self.schedule = schedule;
+        self
+    }
+
+    /// Runs the kernel as on a device of compute capability 9.0, whose [`wgmma`](crate::wgmma) it may ask for.
+    pub fn warpgroups(mut self) -> Self {
+        self.warpgroups = true;
         self
     }
 
@@ -79,7 +86,9 @@ impl Grid {
         order.arrange(&mut blocks);
         let mut stacks = Vec::new();
         for number in blocks {
-            let block = Block::new(self.kernel, self.geometry, number, self.shared_bytes, launch, memory, &mut report);
+            let mut block =
+                Block::new(self.kernel, self.geometry, number, self.shared_bytes, launch, memory, &mut report);
+            block.warpgroups = self.warpgroups;
             if !run_block(block, &mut order, &kernel, &mut stacks, launched) {
                 break;
             }

@@ -54,6 +54,7 @@ mod memory;
 pub(crate) mod ops;
 mod schedule;
 mod shadow;
+pub(crate) mod warpgroup;
 
 pub use finding::{Access, AccessKind, Finding, FindingKind, Report, Space};
 pub use grid::Grid;

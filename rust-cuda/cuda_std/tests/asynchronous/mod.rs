@@ -8,7 +8,7 @@ use cuda_std::simt::{Access, Finding, FindingKind, Grid, Memory, Report, Schedul
 use cuda_std::{bulk_copy, thread};
 
 /// Shared bytes of every launch here.
-pub const SHARED: u32 = 8192;
+pub const SHARED: u32 = 16 << 10;
 
 /// The schedules that each kernel runs under.
 pub const SCHEDULES: [Schedule; 4] =
