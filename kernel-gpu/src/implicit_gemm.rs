@@ -238,6 +238,7 @@ pub mod device {
             let copies = Copies::new(self.p, tile, F::PARTS);
             let mut sums: Sums = [[0.0; 4]; 16];
             let mut now = Step { line: lines.first(), tap: 0 };
+            let mut pieces = copies.taps_of(&lines, &now);
             let mut line = 0;
             // Steps have the buffers of taps by turns.
             let mut left = lines.steps();
@@ -246,7 +247,7 @@ pub mod device {
                 // SAFETY: the first step exists; nobody reads the buffers.
                 unsafe {
                     copies.bring_window(&lines, &now.line, 0);
-                    copies.bring_taps::<COLUMNS>(&lines, &now, left % 2);
+                    copies.bring_taps::<COLUMNS>(&pieces, left % 2);
                 }
             }
             while left > 0 {
@@ -257,20 +258,24 @@ pub mod device {
                 sync_threads(); // the step is complete, and the last one's buffers no longer read
                 let (rows, columns) = (window(line), taps::<COLUMNS>(left % 2));
                 let shift = (now.line.taps - 1 - now.tap) * conv.lag[2] * conv.images;
-                let chunks = lines.chunks_of(&now.line);
+                let chunks = if GROUP { Self::CHUNKS } else { lines.chunks_of(&now.line) };
                 // SAFETY: the step is complete.
                 let started = if GROUP { Some(unsafe { self.start(rows, shift, columns) }) } else { None };
-                now = lines.next_step(&now);
                 left -= 1;
                 if left > 0 {
                     // SAFETY: the step exists; behind the barrier nobody reads what it replaces: the last step's taps, and of a new line the
                     // window before the one being read.
                     unsafe {
-                        if now.tap == 0 {
+                        if now.tap + 1 < now.line.taps {
+                            now.tap += 1;
+                            pieces = pieces.further(copies.tap_bytes());
+                        } else {
+                            now = lines.next_step(&now);
+                            pieces = copies.taps_of(&lines, &now);
                             line = 1 - line;
                             copies.bring_window(&lines, &now.line, line);
                         }
-                        copies.bring_taps::<COLUMNS>(&lines, &now, left % 2);
+                        copies.bring_taps::<COLUMNS>(&pieces, left % 2);
                     }
                 }
                 match started {

@@ -287,24 +287,41 @@ pub mod device {
             }
         }
 
-        /// Starts copying a step's taps.
-        ///
-        /// # Safety
-        /// As [`Self::bring_window`].
+        /// This thread's pieces of a step's taps.
         #[inline(always)]
-        pub unsafe fn bring_taps<const COLUMNS: u32>(&self, lines: &Lines, step: &Step, buffer: u32) {
-            let (conv, line, (piece, row)) = (&self.p.conv, &step.line, mine());
+        pub fn taps_of(&self, lines: &Lines, step: &Step) -> TapPieces {
+            let (conv, line, (piece, _)) = (&self.p.conv, &step.line, mine());
             let [j0, j1, j2] = line.j;
             let tap = self.first_tap + conv.tap_distance([j0, j1, j2 + step.tap]);
             let at = (tap as u64 * conv.chunks() as u64 + line.chunk as u64) * self.chunk as u64;
-            let from = self.kernel.wrapping_add(at);
+            let there = 16 * piece < lines.chunks_of(line) * self.chunk;
+            // Of a piece that is not there no channel is copied.
+            TapPieces {
+                from: self.kernel.wrapping_add(at),
+                column: if there { self.column } else { conv.out_channels },
+            }
+        }
+
+        /// Bytes from a tap to the next of its line.
+        #[inline(always)]
+        pub fn tap_bytes(&self) -> u32 {
+            let conv = &self.p.conv;
+            conv.tap_step[2] * conv.chunks() * self.chunk
+        }
+
+        /// Starts copying a step's taps.
+        ///
+        /// # Safety
+        /// The step is one of the tile's; nobody reads or copies into the buffer.
+        #[inline(always)]
+        pub unsafe fn bring_taps<const COLUMNS: u32>(&self, pieces: &TapPieces, buffer: u32) {
+            let (conv, (piece, row)) = (&self.p.conv, mine());
             let to = taps::<COLUMNS>(buffer).offset(place(row, piece));
             let pitch = AT_ONCE as u64 * channel_bytes(conv, self.chunk);
-            let mut from = from;
-            let there = 16 * piece < lines.chunks_of(line) * self.chunk;
+            let mut from = pieces.from;
             unroll!(i < 4, {
                 if (i as u32) * AT_ONCE < COLUMNS {
-                    let taken = if there && self.column + i as u32 * AT_ONCE < conv.out_channels { 16 } else { 0 };
+                    let taken = if pieces.column + i as u32 * AT_ONCE < conv.out_channels { 16 } else { 0 };
                     if i != 0 {
                         from = opaque(from.wrapping_add(pitch));
                     }
@@ -315,6 +332,22 @@ pub mod device {
                     }
                 }
             });
+        }
+    }
+
+    /// This thread's pieces of a tap: that of its first output channel, and of every sixteenth from there on.
+    #[derive(Clone, Copy)]
+    pub struct TapPieces {
+        from: u64,
+        /// The channel's number, or how many there are if none is to be copied.
+        column: u32,
+    }
+
+    impl TapPieces {
+        /// Those of the tap so many bytes further on.
+        #[inline(always)]
+        pub fn further(self, bytes: u32) -> Self {
+            Self { from: self.from.wrapping_add(bytes as u64), ..self }
         }
     }
 

@@ -5,6 +5,7 @@
 //! direct    15 µs + flop of the convolution / 22·10¹²                      (CUDA cores, f32, as measured on an H100)
 //!           15 µs + flop of the tiles / 5.5·10¹²                           (with options)
 //!           40 µs + bytes / 1.4·10¹² + flop of the tiles / 1.35·10¹⁴         (tensor cores, f32; f16 and bf16 3·10¹⁴)
+//!                                      flop of the tiles / 2.4·10¹⁴          (by warpgroups, f32; f16 and bf16 5·10¹⁴; an H200)
 //!           + 10 µs a round of tiles
 //! spectral  40 µs + 3 µs a launch of the Gram matrices and the energies + 6 µs a round of volumes
 //!           + Σ over its stages of max(bytes / 2.5·10¹², flop / rate)
@@ -14,11 +15,12 @@
 //!
 //! Both compute rates grow with the number of multiprocessors, so their ratio holds on other devices too.
 
+use kernel_gpu::factors::{PLANES, parts};
 use kernel_gpu::gram_grid::BLOCK_WORDS;
 use kernel_gpu::line_gram_stage::IMAGES;
 
 use super::transform::volume_words;
-use super::{CudaDirect, CudaSpectral, CudaTensor, Precision, Transform};
+use super::{CudaDirect, CudaSpectral, CudaTensor, DeviceFacts, Precision, Transform};
 
 /// Seconds of the direct way's launches.
 const DIRECT_LAUNCHES: f64 = 15e-6;
@@ -34,6 +36,10 @@ const TENSOR_LAUNCHES: f64 = 40e-6;
 const TENSOR_RATE: f64 = 135e12;
 /// The same of f16 and bf16, in one.
 const TENSOR_NARROW_RATE: f64 = 300e12;
+/// The same by warpgroups (measured, H200: 16 × 64 → 128, 16×32×32, 5×5×5, padding 2, 2.50 ms; bf16 1.09 ms).
+const GROUP_RATE: f64 = 240e12;
+/// The same of f16 and bf16.
+const GROUP_NARROW_RATE: f64 = 500e12;
 /// Bytes a second of what prepares the factors.
 const FACTOR_BANDWIDTH: f64 = 1.4e12;
 /// Seconds that a tile takes beside its products.
@@ -88,14 +94,23 @@ pub(super) fn direct_seconds(direct: &CudaDirect, precision: Precision) -> f64 {
 }
 
 /// Seconds that the direct way on tensor cores is expected to take. A block's products take as long alone as beside others.
-pub(super) fn tensor_seconds(tensor: &CudaTensor) -> f64 {
-    let rate = if tensor.is_narrow() { TENSOR_NARROW_RATE } else { TENSOR_RATE };
+pub(super) fn tensor_seconds(tensor: &CudaTensor, facts: &DeviceFacts) -> f64 {
+    let rate = match (facts.warpgroups, tensor.is_narrow()) {
+        (false, false) => TENSOR_RATE,
+        (false, true) => TENSOR_NARROW_RATE,
+        (true, false) => GROUP_RATE,
+        (true, true) => GROUP_NARROW_RATE,
+    };
+    // Warpgroups multiply whole steps, of zeros where there are fewer channels.
+    let chunks = tensor.conv.chunks().max(1);
+    let step = if facts.warpgroups { PLANES / parts(tensor.form().element) } else { 1 };
+    let flops = tensor.flops as f64 * f64::from(chunks.next_multiple_of(step)) / f64::from(chunks);
     let items = tensor.work.items().max(1) as f64;
     let idle = (MULTIPROCESSORS / items).max(1.0);
     let rounds = (items / (RESIDENT_TILES * MULTIPROCESSORS)).ceil();
     // Written once, read once.
     let bytes = 2.0 * tensor.workspace_bytes() as f64;
-    TENSOR_LAUNCHES + bytes / FACTOR_BANDWIDTH + rounds * TILE_SECONDS + tensor.flops as f64 * idle / rate
+    TENSOR_LAUNCHES + bytes / FACTOR_BANDWIDTH + rounds * TILE_SECONDS + flops * idle / rate
 }
 
 /// Seconds that the spectral way is expected to take: each stage as long as its memory or its arithmetic, whichever is longer.

@@ -193,6 +193,7 @@ fn in_line(shape: ConvShape, options: ConvOptions) -> (ConvShape, ConvOptions) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cost::tensor_seconds;
     use super::*;
     use crate::plan::Backend;
     use crate::problem::{KernelShape, ProblemBuilder, Shape5};
@@ -203,15 +204,30 @@ mod tests {
         Problem::builder(input, kernel)
     }
 
+    const FACTS: DeviceFacts = DeviceFacts {
+        backend: Backend::Cuda,
+        threads: 0,
+        available_memory: None,
+        multiprocessors: 132,
+        shared_memory: 232_448,
+        warpgroups: true,
+    };
+
     fn design(problem: &Problem, dtype: DType, options: PlanOptions) -> Option<CudaTensor> {
-        let facts = DeviceFacts {
-            backend: Backend::Cuda,
-            threads: 0,
-            available_memory: None,
-            multiprocessors: 132,
-            shared_memory: 232_448,
+        CudaTensor::design(problem, &FACTS, dtype, options)
+    }
+
+    #[test]
+    fn warpgroups_take_less_time_for_many_channels_and_more_for_a_chunk_of_a_step() {
+        let seconds = |channels, dtype| {
+            let problem = builder([16, channels, 16, 32, 32], 64, [5; 3]).build().unwrap();
+            let design = design(&problem, dtype, PlanOptions::default()).unwrap();
+            [true, false].map(|warpgroups| tensor_seconds(&design, &DeviceFacts { warpgroups, ..FACTS }))
         };
-        CudaTensor::design(problem, &facts, dtype, options)
+        let [with, without] = seconds(64, DType::F32);
+        assert!(1.5 * with < without, "{with} {without}");
+        let [with, without] = seconds(16, DType::F16);
+        assert!(with > without, "{with} {without}");
     }
 
     #[test]

@@ -136,10 +136,13 @@ impl Device {
 
     /// What a recipe depends on, as it is now.
     pub fn facts(&self) -> DeviceFacts {
-        let (multiprocessors, shared_memory) = match &self.kind {
+        let (multiprocessors, shared_memory, warpgroups) = match &self.kind {
             #[cfg(feature = "cuda")]
-            Kind::Cuda(gpu) => (gpu.facts().multiprocessors, gpu.facts().shared_memory),
-            _ => (0, 0),
+            Kind::Cuda(gpu) => {
+                let facts = gpu.facts();
+                (facts.multiprocessors, facts.shared_memory, facts.compute_capability == (9, 0))
+            }
+            _ => (0, 0, false),
         };
         DeviceFacts {
             backend: self.backend(),
@@ -147,6 +150,7 @@ impl Device {
             available_memory: self.available_memory(),
             multiprocessors,
             shared_memory,
+            warpgroups,
         }
     }
 }

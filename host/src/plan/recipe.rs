@@ -87,6 +87,8 @@ pub struct DeviceFacts {
     pub multiprocessors: u32,
     /// Bytes of shared memory that a block may ask for on a GPU, else 0.
     pub shared_memory: u32,
+    /// Whether a GPU's tensor cores multiply for four warps together: compute capability 9.0.
+    pub warpgroups: bool,
 }
 
 /// What will run.
@@ -158,7 +160,7 @@ impl CudaRecipe {
         let direct = CudaDirect::design(problem, dtype, options.precision)?;
         let seconds = cost::direct_seconds(&direct, options.precision);
         let tensor = CudaTensor::design(problem, facts, dtype, options);
-        Ok(match tensor.map(|tensor| (Self::Tensor(tensor), cost::tensor_seconds(&tensor))) {
+        Ok(match tensor.map(|tensor| (Self::Tensor(tensor), cost::tensor_seconds(&tensor, facts))) {
             Some((tensor, quicker)) if quicker < seconds => (tensor, quicker),
             _ => (Self::Direct(direct), seconds),
         })
@@ -276,8 +278,14 @@ mod tests {
     }
 
     fn recipe(backend: Backend, algorithm: AlgorithmChoice) -> Result<Recipe, Error> {
-        let facts =
-            DeviceFacts { backend, threads: 2, available_memory: None, multiprocessors: 132, shared_memory: 232_448 };
+        let facts = DeviceFacts {
+            backend,
+            threads: 2,
+            available_memory: None,
+            multiprocessors: 132,
+            shared_memory: 232_448,
+            warpgroups: true,
+        };
         design(&problem(), &facts, DType::F32, PlanOptions { algorithm, ..Default::default() })
     }
 
@@ -318,6 +326,7 @@ mod tests {
                 available_memory: Some(available),
                 multiprocessors: 0,
                 shared_memory: 0,
+                warpgroups: false,
             };
             design(&problem(), &facts, DType::F32, PlanOptions::default())
         };
@@ -331,8 +340,14 @@ mod tests {
     #[test]
     fn devices_refuse_in_the_same_words() {
         let said = |backend, problem: &Problem, budget, available_memory| {
-            let facts =
-                DeviceFacts { backend, threads: 2, available_memory, multiprocessors: 132, shared_memory: 232_448 };
+            let facts = DeviceFacts {
+                backend,
+                threads: 2,
+                available_memory,
+                multiprocessors: 132,
+                shared_memory: 232_448,
+                warpgroups: true,
+            };
             let algorithm = AlgorithmChoice::Force(Algorithm::Spectral);
             let options = PlanOptions { algorithm, workspace_budget: budget, ..Default::default() };
             design(problem, &facts, DType::F32, options).unwrap_err().to_string()
@@ -361,8 +376,14 @@ mod tests {
             assert!(sentence.ends_with("at most 1000 are allowed"), "{sentence}");
         }
         for backend in [Backend::Cpu, Backend::Cuda, Backend::Reference] {
-            let facts =
-                DeviceFacts { backend, threads: 2, available_memory: Some(9), multiprocessors: 132, shared_memory: 1 };
+            let facts = DeviceFacts {
+                backend,
+                threads: 2,
+                available_memory: Some(9),
+                multiprocessors: 132,
+                shared_memory: 1,
+                warpgroups: false,
+            };
             let sentence = design(&problem(), &facts, DType::F32, PlanOptions::default()).unwrap_err().to_string();
             assert!(sentence.starts_with("the plan's workspace needs "), "{sentence}");
             assert!(sentence.ends_with("; 9 bytes are available"), "{sentence}");

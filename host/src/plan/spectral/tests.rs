@@ -10,6 +10,7 @@ fn facts() -> DeviceFacts {
         available_memory: None,
         multiprocessors: 132,
         shared_memory: 232_448,
+        warpgroups: true,
     }
 }
 
