@@ -8,12 +8,13 @@
 //! Squares about the same m add up: merging such slices gives the row's mean and M2. Positions that no tap is for are tile 0's, z = 0.
 //!
 //! **Data flow.** A block of four warps makes tiles of 128 rows (positions, or positions and images, [`phased_conv`](crate::phased_conv))
-//! by 64 or 32 output channels, a warp 64 × 32 or 32 × 32 of them. Factors and their scales are made before by
+//! by 64 or 32 output channels, a warp 64 × 32 or 32 × 32 of them; on Hopper all four together
+//! ([`wgmma`](cuda_std::wgmma)), 128 by 64 or 32, from shared memory, while they ask for the next step. Factors and their scales are made before by
 //! [`channels_last`](crate::channels_last) and [`split_taps`](crate::split_taps); [`implicit_gemm_stage`](crate::implicit_gemm_stage)
 //! brings them through shared memory, taps that no position of the tile meets left out.
 //!
-//! **Accumulation.** The tensor cores cut sums off: they add over two planes (16 channels of high and low words, or 32 of 16 bits), and
-//! f32 arithmetic from there. Squares: f32 over a thread's rows, then f64.
+//! **Accumulation.** The tensor cores cut sums off: they add over two planes (16 channels of high and low words, or 32 of 16 bits), on Hopper over
+//! the four of a step, products with low words first, and f32 arithmetic from there. Squares: f32 over a thread's rows, then f64.
 //!
 //! **Cost.** 2·3 (f32) or 2 flop a (row, tap, channel, output channel). A step's shared memory is 64 rows of taps and 128 of the window once a line.
 //!

@@ -11,7 +11,8 @@
 //! So a row of the input goes to shared memory once for up to all taps of a line. Both have two buffers: a step is copied
 //! (`cp.async`) while the one before is computed. Rows outside of the input, images past B and channels past the group's are zeros.
 //!
-//! **Bank conflicts.** Piece p (16 bytes) of row r lies at p XOR r mod 8: `ldmatrix` reads one piece of eight neighbouring rows, from all banks.
+//! **Bank conflicts.** Piece p (16 bytes) of row r lies at p XOR r mod 8: `ldmatrix` reads one piece of eight neighbouring rows, from all banks. It is also
+//! how [`wgmma`](cuda_std::wgmma::Rows) has them, whose buffers begin at multiples of 1024 bytes.
 
 use crate::phased_conv::{PhasedConv, ROWS, TapBox};
 
@@ -28,6 +29,8 @@ pub const THREADS: u32 = 128;
 const AT_ONCE: u32 = THREADS / 8;
 // A window is copied eight times at once, and its halo once.
 const _: () = assert!(ROWS == 8 * AT_ONCE && HALO == AT_ONCE);
+// Buffers behind a window, and behind taps of 32 channels or 64, begin where rows of eight do.
+const _: () = assert!(WINDOW.is_multiple_of(8) && ROW == 32);
 
 /// Bytes of shared memory for that many output channels.
 pub const fn shared_bytes(columns: u32) -> u32 {
