@@ -32,7 +32,7 @@ fn small(word: u32) -> f32 {
 #[track_caller]
 unsafe fn store(matrix: Shared<u32>, row: u32, word: u32, value: u32) {
     // SAFETY: the caller's promise.
-    unsafe { matrix.store(row * WORDS + 4 * (word / 4 ^ row % 8) + word % 4, value) };
+    unsafe { matrix.store(row * WORDS + 4 * ((word / 4) ^ (row % 8)) + word % 4, value) };
 }
 
 macro_rules! product {
