@@ -71,6 +71,9 @@ const fn form(name: &'static str, columns: u32, element: ElementType) -> Form {
     Form { spec, columns, element }
 }
 
+/// Blocks that a multiprocessor holds of any form on sm_90a, where four warps multiply together and need fewer registers.
+pub const GROUP_BLOCKS: u32 = 3;
+
 /// All forms.
 pub const FORMS: [Form; 6] = [
     form("implicit_gemm_f32_wide", 64, ElementType::F32),
@@ -271,7 +274,7 @@ pub mod device {
                             now.tap += 1;
                             pieces = pieces.further(copies.tap_bytes());
                         } else {
-                            now = lines.next_step(&now);
+                            now = Step { line: lines.next(&now.line), tap: 0 };
                             pieces = copies.taps_of(&lines, &now);
                             line = 1 - line;
                             copies.bring_window(&lines, &now.line, line);

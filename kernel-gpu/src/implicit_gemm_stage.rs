@@ -127,8 +127,8 @@ impl Lines {
     }
 
     /// The step after this one.
-    #[inline(always)]
-    pub const fn next_step(&self, step: &Step) -> Step {
+    #[cfg(test)]
+    const fn next_step(&self, step: &Step) -> Step {
         if step.tap + 1 < step.line.taps {
             Step { tap: step.tap + 1, ..*step }
         } else {
@@ -307,9 +307,9 @@ pub mod device {
 
         /// Bytes from a tap to the next of its line.
         #[inline(always)]
-        pub fn tap_bytes(&self) -> u32 {
+        pub fn tap_bytes(&self) -> u64 {
             let conv = &self.p.conv;
-            conv.tap_step[2] * conv.chunks() * self.chunk
+            conv.tap_step[2] as u64 * (conv.chunks() * self.chunk) as u64
         }
 
         /// Starts copying a step's taps.
@@ -349,8 +349,8 @@ pub mod device {
     impl TapPieces {
         /// Those of the tap so many bytes further on.
         #[inline(always)]
-        pub fn further(self, bytes: u32) -> Self {
-            Self { from: self.from.wrapping_add(bytes as u64), ..self }
+        pub fn further(self, bytes: u64) -> Self {
+            Self { from: self.from.wrapping_add(bytes), ..self }
         }
     }
 

@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! half     two columns x[w], x[w+1] as one complex one, apart again:  A[f] = (Z[f] + conj Z[−f])/2,  B[f] = (Z[f] − conj Z[−f])/2i
-//! pair     a row of each (fr, d), in its place
+//! pair     a row of each (d, fr), in its place
 //! outer    a column of each (fr, slot), rounded and stored
 //! ```
 //!

@@ -105,13 +105,38 @@ fn disagreements(arch: &str, text: &str) -> Vec<String> {
         let expected = vec![(*bytes as u64, *align as u64)];
         differs(format!("{}'s block (bytes, alignment)", spec.name), format!("{block:?}"), format!("{expected:?}"));
         let bounds = (entry.max_threads, entry.min_blocks);
-        let expected = (Some(spec.threads), Some(spec.min_blocks));
+        let min_blocks = match arch == "sm_90a" && implicit_gemm::FORMS.iter().any(|form| form.spec.name == spec.name) {
+            true => implicit_gemm::GROUP_BLOCKS,
+            false => spec.min_blocks,
+        };
+        let expected = (Some(spec.threads), Some(min_blocks));
         differs(format!("{}'s launch bounds", spec.name), format!("{bounds:?}"), format!("{expected:?}"));
         // All shared memory is the launch's: static memory would come on top of what the spec says.
         differs(format!("{}'s static memory", spec.name), entry.static_shared_bytes.to_string(), "0".into());
     }
     found.extend(unresolved(text).into_iter().map(|name| format!("{name} is called and nothing defines it")));
+    found.extend(touched_in_flight(text).into_iter().map(|line| format!("products in flight are touched: {line}")));
     found
+}
+
+/// Instructions between the start of a warpgroup's products and their wait that name a register of the products: the compiler knows nothing
+/// of what is in flight.
+fn touched_in_flight(text: &str) -> Vec<&str> {
+    let registers = |line: &str| -> BTreeSet<String> {
+        let words = line.split(|c: char| !(c.is_alphanumeric() || c == '%'));
+        words.filter(|word| word.starts_with("%r")).map(str::to_owned).collect()
+    };
+    let (mut flying, mut touched) = (BTreeSet::new(), Vec::new());
+    for line in text.lines().map(str::trim) {
+        if let Some((_, operands)) = line.split_once("wgmma.mma_async") {
+            flying.extend(registers(operands.split('}').next().unwrap_or("")));
+        } else if line.contains("wgmma.wait_group") {
+            flying.clear();
+        } else if !flying.is_empty() && !registers(line).is_disjoint(&flying) {
+            touched.push(line);
+        }
+    }
+    touched
 }
 
 /// The functions that the module declares or calls and does not define.

@@ -164,6 +164,11 @@ impl CudaDevice {
         self.inner.kernels.target()
     }
 
+    /// Whether its kernels multiply four warps together on the tensor cores.
+    pub(crate) fn has_warpgroups(&self) -> bool {
+        self.ptx_target() == "sm_90a"
+    }
+
     pub(super) fn kernels(&self) -> &Kernels {
         &self.inner.kernels
     }

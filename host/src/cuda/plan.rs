@@ -94,7 +94,7 @@ impl<T: Storage> CudaPlan<T> {
             available_memory: device.available_memory(),
             multiprocessors: device.facts().multiprocessors,
             shared_memory: device.facts().shared_memory,
-            warpgroups: device.facts().compute_capability == (9, 0),
+            warpgroups: device.has_warpgroups(),
         };
         let (recipe, _) = CudaRecipe::design(problem, &facts, T::DTYPE, options)?;
         Self::build(problem, &recipe, device)

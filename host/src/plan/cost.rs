@@ -46,6 +46,8 @@ const FACTOR_BANDWIDTH: f64 = 1.4e12;
 const TILE_SECONDS: f64 = 10e-6;
 /// Tiles that a multiprocessor has at once.
 const RESIDENT_TILES: f64 = 2.0;
+/// The same by warpgroups.
+const RESIDENT_GROUPS: f64 = 3.0;
 /// Seconds of the spectral way's launches: five kernels or more, each with its ramp.
 const SPECTRAL_LAUNCHES: f64 = 40e-6;
 /// Seconds of each launch beyond those.
@@ -107,7 +109,8 @@ pub(super) fn tensor_seconds(tensor: &CudaTensor, facts: &DeviceFacts) -> f64 {
     let flops = tensor.flops as f64 * f64::from(chunks.next_multiple_of(step)) / f64::from(chunks);
     let items = tensor.work.items().max(1) as f64;
     let idle = (MULTIPROCESSORS / items).max(1.0);
-    let rounds = (items / (RESIDENT_TILES * MULTIPROCESSORS)).ceil();
+    let resident = if facts.warpgroups { RESIDENT_GROUPS } else { RESIDENT_TILES };
+    let rounds = (items / (resident * MULTIPROCESSORS)).ceil();
     // Written once, read once.
     let bytes = 2.0 * tensor.workspace_bytes() as f64;
     TENSOR_LAUNCHES + bytes / FACTOR_BANDWIDTH + rounds * TILE_SECONDS + flops * idle / rate

@@ -138,10 +138,7 @@ impl Device {
     pub fn facts(&self) -> DeviceFacts {
         let (multiprocessors, shared_memory, warpgroups) = match &self.kind {
             #[cfg(feature = "cuda")]
-            Kind::Cuda(gpu) => {
-                let facts = gpu.facts();
-                (facts.multiprocessors, facts.shared_memory, facts.compute_capability == (9, 0))
-            }
+            Kind::Cuda(gpu) => (gpu.facts().multiprocessors, gpu.facts().shared_memory, gpu.has_warpgroups()),
             _ => (0, 0, false),
         };
         DeviceFacts {

@@ -87,7 +87,7 @@ pub struct DeviceFacts {
     pub multiprocessors: u32,
     /// Bytes of shared memory that a block may ask for on a GPU, else 0.
     pub shared_memory: u32,
-    /// Whether a GPU's tensor cores multiply for four warps together: compute capability 9.0.
+    /// Whether a GPU's kernels multiply four warps together on the tensor cores: those of sm_90a do.
     pub warpgroups: bool,
 }
 
@@ -284,7 +284,7 @@ mod tests {
             available_memory: None,
             multiprocessors: 132,
             shared_memory: 232_448,
-            warpgroups: true,
+            warpgroups: backend == Backend::Cuda,
         };
         design(&problem(), &facts, DType::F32, PlanOptions { algorithm, ..Default::default() })
     }
@@ -346,7 +346,7 @@ mod tests {
                 available_memory,
                 multiprocessors: 132,
                 shared_memory: 232_448,
-                warpgroups: true,
+                warpgroups: backend == Backend::Cuda,
             };
             let algorithm = AlgorithmChoice::Force(Algorithm::Spectral);
             let options = PlanOptions { algorithm, workspace_budget: budget, ..Default::default() };

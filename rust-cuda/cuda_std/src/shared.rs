@@ -9,7 +9,7 @@ use core::marker::PhantomData;
 use crate::Scalar;
 
 #[cfg(target_arch = "nvptx64")]
-core::arch::global_asm!(".extern .shared .align 128 .b8 cuda_std_dynamic_shared[];");
+core::arch::global_asm!(".extern .shared .align 1024 .b8 cuda_std_dynamic_shared[];");
 
 /// Where the launch's dynamic shared memory begins.
 #[inline(always)]
@@ -61,7 +61,7 @@ impl<T: Scalar> Shared<T> {
 }
 
 impl<T: crate::Word> Shared<T> {
-    /// The array that starts `bytes` into the launch's dynamic shared memory (itself 128-byte aligned).
+    /// The array that starts `bytes` into the launch's dynamic shared memory (itself 1024-byte aligned, which is what [`wgmma`](crate::wgmma) asks for).
     #[inline(always)]
     pub fn dynamic(bytes: u32) -> Self {
         Self { address: dynamic_base() + bytes, _holds: PhantomData }

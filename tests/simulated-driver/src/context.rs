@@ -45,6 +45,8 @@ pub(crate) struct Function {
     /// The module it goes with.
     pub(crate) module: usize,
     pub(crate) entry: &'static Entry,
+    /// The module's.
+    pub(crate) warpgroups: bool,
     /// Dynamic shared memory that a launch may ask for.
     pub(crate) shared_limit: u32,
 }

@@ -8,6 +8,8 @@ use crate::state::{Code, INVALID_PTX, NO_BINARY_FOR_GPU, NOT_FOUND, UNSUPPORTED_
 /// Loaded PTX: its entries by name, and the bytes of their parameters.
 pub(crate) struct Module {
     entries: Vec<(String, usize)>,
+    /// Whether its kernels may multiply by warpgroups.
+    pub(crate) warpgroups: bool,
 }
 
 /// A refusal: the code, and what the compiler says.
@@ -38,7 +40,7 @@ impl Module {
         if !runs {
             return Err((NO_BINARY_FOR_GPU, format!("ptxas fatal   : {target} is not for this device")));
         }
-        Ok(Self { entries: entries_of(ptx) })
+        Ok(Self { entries: entries_of(ptx), warpgroups: target == "sm_90a" })
     }
 
     /// The kernel of that name: it must be an entry of the PTX, of the same parameters as the host's. What is wrong beside is

@@ -50,6 +50,7 @@ impl End {
 #[derive(Clone)]
 pub(crate) struct Launch {
     pub(crate) entry: &'static Entry,
+    pub(crate) warpgroups: bool,
     pub(crate) grid: [u32; 3],
     pub(crate) block: [u32; 3],
     pub(crate) shared_bytes: u32,
@@ -106,11 +107,12 @@ pub(crate) unsafe fn perform(
 }
 
 fn run(launch: &Launch, memory: &Memory, schedule: Schedule, findings: &mut Vec<Finding>) -> Result<(), Failure> {
-    let Launch { entry, grid, block, shared_bytes, parameters } = launch;
+    let Launch { entry, warpgroups, grid, block, shared_bytes, parameters } = launch;
     let (most, asked) = (entry.spec.threads, block[0]);
     let fewer = entry.fewer_threads && asked < most && asked.is_multiple_of(32);
     let spec = KernelSpec { threads: if fewer { asked } else { most }, ..entry.spec };
     let grid = Grid::with_dimensions(spec.name, *grid, *block).shared_bytes(*shared_bytes).spec(spec);
+    let grid = if *warpgroups { grid.warpgroups() } else { grid };
     // SAFETY: a copy of what the host passed for this kernel, as long as its parameter block. Where the kernel's contract
     // does not hold, the executor refuses the access and reports it.
     let report = grid.schedule(schedule).run(memory, || unsafe { (entry.run)(parameters.as_ptr()) });

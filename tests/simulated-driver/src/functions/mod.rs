@@ -270,7 +270,9 @@ pub unsafe extern "C" fn cuModuleGetFunction(function: *mut usize, module: usize
         // SAFETY: a string of C.
         let name = unsafe { CStr::from_ptr(name.cast()) }.to_string_lossy();
         let (context, _) = state.current()?;
-        let entry = match context.modules.get(&module).ok_or(INVALID_HANDLE)?.function(&name) {
+        let loaded = context.modules.get(&module).ok_or(INVALID_HANDLE)?;
+        let warpgroups = loaded.warpgroups;
+        let entry = match loaded.function(&name) {
             Ok(entry) => entry,
             Err((code, defect)) => {
                 state.misuses.extend(defect);
@@ -278,7 +280,7 @@ pub unsafe extern "C" fn cuModuleGetFunction(function: *mut usize, module: usize
             }
         };
         let handle = state.handle();
-        state.any()?.functions.insert(handle, Function { module, entry, shared_limit: SHARED_LIMIT });
+        state.any()?.functions.insert(handle, Function { module, entry, warpgroups, shared_limit: SHARED_LIMIT });
         // SAFETY: the module's contract.
         unsafe { put(function, handle) }
     })

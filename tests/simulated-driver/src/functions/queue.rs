@@ -235,7 +235,8 @@ unsafe fn launch(
             return Err(INVALID_VALUE);
         }
     }
-    let &Function { entry, shared_limit, .. } = state.current()?.0.functions.get(&function).ok_or(INVALID_HANDLE)?;
+    let functions = &state.current()?.0.functions;
+    let &Function { entry, warpgroups, shared_limit, .. } = functions.get(&function).ok_or(INVALID_HANDLE)?;
     if parameters.is_null() || !extra.is_null() || config.shared_bytes > shared_limit {
         return Err(INVALID_VALUE);
     }
@@ -243,6 +244,7 @@ unsafe fn launch(
     let block = unsafe { std::slice::from_raw_parts(parameters.read(), entry.parameter_bytes) };
     let launch = Launch {
         entry,
+        warpgroups,
         grid: config.grid,
         block: config.block,
         shared_bytes: config.shared_bytes,
