@@ -80,6 +80,12 @@ unsafe impl<P> Send for Kernel<P> {}
 unsafe impl<P> Sync for Kernel<P> {}
 
 impl<P: Copy> Kernel<P> {
+    /// The same, whose blocks begin when the grid ahead has ended, and not before: with all multiprocessors free they are dealt out evenly. Early
+    /// blocks, where there are fewer than fit, crowd those that were free first.
+    pub(super) fn dealt_evenly(self) -> Self {
+        Self { early: None, ..self }
+    }
+
     /// Puts the kernel on `stream` with `blocks` blocks.
     ///
     /// # Safety

@@ -106,7 +106,7 @@ impl TensorDirect {
             channels_last: kernels.find(channels_last::SPEC, small, bound)?,
             split_taps: kernels.find(split_taps::SPEC, small, bound)?,
             conv_means: kernels.find(conv_means::SPEC, small, bound)?,
-            implicit_gemm: kernels.find(form.spec, form.spec.shared_bytes, bound)?,
+            implicit_gemm: kernels.find(form.spec, form.spec.shared_bytes, bound)?.dealt_evenly(),
             memory: Memory::new(design, device, bound)?,
         })
     }
