@@ -6,7 +6,7 @@
 //!           15 µs + flop of the tiles / 5.5·10¹²                           (with options)
 //!           40 µs + bytes / 1.4·10¹² + flop of the tiles / 1.35·10¹⁴         (tensor cores, f32; f16 and bf16 3·10¹⁴)
 //!                                      flop of the tiles / 2.4·10¹⁴          (by warpgroups, f32; f16 and bf16 5·10¹⁴; an H200)
-//!           + 10 µs a round of tiles
+//!           + 10 µs a round of tiles; the last round takes at least half of a whole one by warpgroups
 //! spectral  40 µs + 3 µs a launch of the Gram matrices and the energies + 6 µs a round of volumes
 //!           + Σ over its stages of max(bytes / 2.5·10¹², flop / rate)
 //!             rate  transform 24·10¹² in registers, 15·10¹² as matrix products, a third of that where blocks share volumes;
@@ -48,6 +48,8 @@ const TILE_SECONDS: f64 = 10e-6;
 const RESIDENT_TILES: f64 = 2.0;
 /// The same by warpgroups.
 const RESIDENT_GROUPS: f64 = 3.0;
+/// The time that one of them takes alone, in that of all together.
+const ALONE: f64 = 0.5;
 /// Seconds of the spectral way's launches: five kernels or more, each with its ramp.
 const SPECTRAL_LAUNCHES: f64 = 40e-6;
 /// Seconds of each launch beyond those.
@@ -95,7 +97,8 @@ pub(super) fn direct_seconds(direct: &CudaDirect, precision: Precision) -> f64 {
     DIRECT_LAUNCHES + flops * OPTIONS / rate
 }
 
-/// Seconds that the direct way on tensor cores is expected to take. A block's products take as long alone as beside others.
+/// Seconds that the direct way on tensor cores is expected to take. A warp's products take as long alone as beside others, a warpgroup's half as long
+/// as where a multiprocessor has all the tiles that it can have.
 pub(super) fn tensor_seconds(tensor: &CudaTensor, facts: &DeviceFacts) -> f64 {
     let rate = match (facts.warpgroups, tensor.is_narrow()) {
         (false, false) => TENSOR_RATE,
@@ -108,9 +111,13 @@ pub(super) fn tensor_seconds(tensor: &CudaTensor, facts: &DeviceFacts) -> f64 {
     let step = if facts.warpgroups { PLANES / parts(tensor.form().element) } else { 1 };
     let flops = tensor.flops as f64 * f64::from(chunks.next_multiple_of(step)) / f64::from(chunks);
     let items = tensor.work.items().max(1) as f64;
-    let idle = (MULTIPROCESSORS / items).max(1.0);
     let resident = if facts.warpgroups { RESIDENT_GROUPS } else { RESIDENT_TILES };
-    let rounds = (items / (resident * MULTIPROCESSORS)).ceil();
+    let filled = items / (resident * MULTIPROCESSORS);
+    let rounds = filled.ceil();
+    let idle = match facts.warpgroups {
+        true => (rounds - 1.0 + (filled - (rounds - 1.0)).max(ALONE)) / filled,
+        false => (MULTIPROCESSORS / items).max(1.0),
+    };
     // Written once, read once.
     let bytes = 2.0 * tensor.workspace_bytes() as f64;
     TENSOR_LAUNCHES + bytes / FACTOR_BANDWIDTH + rounds * TILE_SECONDS + flops * idle / rate

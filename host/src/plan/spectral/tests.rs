@@ -256,6 +256,11 @@ fn auto_takes_what_is_estimated_to_be_less() {
     assert_eq!(auto([8, 512, 4, 8, 8], 512, [3, 3, 3]), Algorithm::Direct, "many channels");
     assert_eq!(auto([32, 64, 1, 1, 1000], 64, [1, 1, 9]), Algorithm::Direct, "a line");
     assert_eq!(auto([4, 32, 2, 4, 4096], 32, [2, 3, 9]), Algorithm::Direct, "a long axis");
+    assert_eq!(
+        auto([1, 64, 16, 32, 32], 128, [5; 3]),
+        Algorithm::Spectral,
+        "a few tiles more than there is room for at once"
+    );
     assert_eq!(chosen(&kernelbench_77(16), DType::F64, PlanOptions::default()), Algorithm::Direct);
     let with = |x: [usize; 5], cout, k, change: fn(ProblemBuilder) -> ProblemBuilder| {
         let problem = change(problem_builder(x, cout, k)).build().unwrap();
