@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! half     two columns x[w], x[w+1] as one complex one, apart again:  A[f] = (Z[f] + conj Z[−f])/2,  B[f] = (Z[f] − conj Z[−f])/2i
-//! pair     a row of each (d, fr), in its place
+//! pair     a row of each (fr, d), in its place
 //! outer    a column of each (fr, slot), rounded and stored
 //! ```
 //!
@@ -46,7 +46,7 @@ pub mod device {
     use cuda_std::global::Global;
     use cuda_std::kernel;
     use cuda_std::shared::Shared;
-    use cuda_std::thread::{block_idx_x, grid_dim_x, sync_threads, thread_idx_x};
+    use cuda_std::thread::{block_idx_x, grid_dim_x, lane_index, sync_threads, thread_idx_x, warp_index};
     use cuda_std::unroll;
     use cuda_std::warp::shuffle_xor;
 
@@ -58,7 +58,7 @@ pub mod device {
     use crate::spectrum::{div_rem, rem};
     use crate::spectrum_store::{exponent, scale};
     use crate::volume_fft_columns::device::Columns;
-    use crate::volume_fft_layout::{MOST_WARPS, PITCH, place, place_of, present};
+    use crate::volume_fft_layout::{place, place_of};
     use crate::volume_fft_store::device::Store;
 
     /// Bytes of a cache line.
@@ -82,7 +82,7 @@ pub mod device {
     #[kernel(max_threads = 512, min_blocks = 1)]
     pub unsafe fn volume_fft(parameters: VolumeFft) {
         let (group, thread) = div_rem(thread_idx_x(), parameters.layout.threads);
-        let work = Work { p: &parameters, number: group << 16 | thread };
+        let work = Work { p: &parameters, thread, group };
         // SAFETY: the caller's promise.
         unsafe { work.run() }
     }
@@ -95,23 +95,13 @@ pub mod device {
     /// One thread's work.
     struct Work<'a> {
         p: &'a VolumeFft,
-        /// Its volume's number in the block, and its own among those of its volume: one register through all transforms.
-        number: u32,
+        /// Its number among those of its volume.
+        thread: u32,
+        /// Its volume's number in the block.
+        group: u32,
     }
 
     impl Work<'_> {
-        /// Its number among the threads of its volume.
-        #[inline(always)]
-        fn thread(&self) -> u32 {
-            opaque(self.number) & 0xffff
-        }
-
-        /// Its volume's number in the block.
-        #[inline(always)]
-        fn group(&self) -> u32 {
-            opaque(self.number) >> 16
-        }
-
         /// All volumes of a block.
         ///
         /// # Safety
@@ -126,7 +116,7 @@ pub mod device {
             unsafe {
                 self.boxes();
                 while first < s.rows() {
-                    let row = first + self.group();
+                    let row = first + self.group;
                     let mut mean = 0.0;
                     short_lengths!(by_length n[1], self.half(row, &mut mean));
                     sync_threads();
@@ -137,7 +127,7 @@ pub mod device {
                     sync_threads();
                     first += grid_dim_x() * volumes;
                     if exists {
-                        let next = first + self.group();
+                        let next = first + self.group;
                         if next < s.rows() {
                             self.prefetch(next);
                         }
@@ -171,14 +161,14 @@ pub mod device {
             if bulk_copy::HAS_PREFETCH {
                 let start = x.address().next_multiple_of(16);
                 let whole = (bytes as u32).saturating_sub(16) / 16 * 16;
-                if self.thread() == 0 && whole > 0 {
+                if self.thread == 0 && whole > 0 {
                     // SAFETY: of the volume, up to 15 bytes from its start, which fits in shared memory.
                     unsafe { bulk_copy::prefetch(Global::<u32>::from_address(start), whole) };
                 }
                 return;
             }
             let lines = Global::<u32>::from_address(x.address());
-            let mut at = (self.thread() * LINE_BYTES) as u64;
+            let mut at = (self.thread * LINE_BYTES) as u64;
             while at < bytes {
                 // SAFETY: `at` is below the volume's bytes.
                 unsafe { lines.prefetch(at / 4) };
@@ -189,7 +179,7 @@ pub mod device {
         /// The complex values in shared memory from byte `at` on.
         #[inline(always)]
         fn shared(&self, at: u32) -> Shared<u64> {
-            Shared::dynamic(at + self.group() * self.p.layout.bytes)
+            Shared::dynamic(at + self.group * self.p.layout.bytes)
         }
 
         /// The spectra of a box of ones along half, for each fr, and along pair, for each place of a row.
@@ -200,11 +190,7 @@ pub mod device {
         unsafe fn boxes(&self) {
             let (s, table) = (&self.p.spectrum, self.shared(self.p.layout.boxes));
             let (n, half) = (s.n(), s.half());
-            if self.thread() == 0 {
-                // SAFETY: inside of the layout.
-                unsafe { self.shared(self.p.layout.zero).store(0, 0) };
-            }
-            let mut i = self.thread();
+            let mut i = self.thread;
             while i < n[2] {
                 // SAFETY: fr < N1, fp < N2; a place each.
                 unsafe {
@@ -212,7 +198,7 @@ pub mod device {
                     i += self.p.layout.threads;
                 }
             }
-            let mut i = self.thread();
+            let mut i = self.thread;
             while i < half {
                 // SAFETY: as above.
                 unsafe { table.store(i, self.ones(1, i).to_word()) };
@@ -240,47 +226,49 @@ pub mod device {
         /// Along half: two columns, neighbours along pair. Sets the mean of the volume as it is scaled here.
         ///
         /// # Safety
-        /// As the kernel; all threads of the block call this.
+        /// As the kernel; the volume exists.
         #[inline(always)]
         unsafe fn half<const A: usize, const B: usize, const N: usize>(&self, row: u32, mean: &mut f32) {
-            let (p, s) = (self.p, self.p.spectrum.opaque());
-            let [d0, d1, d2] = s.shape.input;
-            let (d, pair) = div_rem(self.thread(), d2.div_ceil(2));
-            let exists = d < d0 && row < s.rows();
-            // Who has no columns reads others: every thread does the same.
-            let (d, pair, there) = if exists { (d, pair, row) } else { (0, 0, s.rows() - 1) };
-            let columns = Columns { first: d * d1 * d2 + 2 * pair, count: d2 - 2 * pair, d1, d2 };
+            let (p, [d0, d1, d2]) = (self.p, self.p.spectrum.opaque().shape.input);
+            let (d, pair) = div_rem(self.thread, d2.div_ceil(2));
+            let columns = Columns {
+                first: d * d1 * d2 + 2 * pair,
+                count: if d < d0 && row < self.p.spectrum.rows() { d2 - 2 * pair } else { 0 },
+                d1,
+                d2,
+            };
             // SAFETY: the caller's promise.
-            let mut points = unsafe { columns.read::<N>(self.input(there)) };
-            let (mut sums, mut absolutes) = ([0f64; 2], [0f32; 2]);
+            let mut points = unsafe { columns.read::<N>(self.input(row)) };
+            let (mut sum, mut absolute) = (0f64, 0f32);
             unroll!(n < N, at most 40, {
-                sums[0] += points[n].re as f64;
-                sums[1] += points[n].im as f64;
-                absolutes[0] += points[n].re.abs();
-                absolutes[1] += points[n].im.abs();
+                sum += points[n].re as f64;
+                sum += points[n].im as f64;
+                absolute += points[n].re.abs() + points[n].im.abs();
             });
-            let totals = if exists { (sums[0] + sums[1], absolutes[0] + absolutes[1]) } else { (0.0, 0.0) };
             // SAFETY: the caller's promise; all threads are here.
-            let level = unsafe { self.level(totals, row) };
+            let level = unsafe { self.level(sum, absolute, row) };
             *mean = level.mean;
-            if !exists {
+            if columns.count == 0 {
                 return;
             }
             unroll!(n < N, at most 40, {
-                if (n as u32) < present(N as u32) || (n as u32) < d1 {
+                if 2 * n < N || (n as u32) < d1 {
                     points[n] = level.of(points[n]);
                 }
             });
             let z = transform::<A, B, N>(points);
-            let even = self.shared(0).offset(d * p.layout.plane + pair * PITCH);
-            let odd = even.offset(d2.div_ceil(2) * PITCH);
+            let (plane, row) = (opaque(p.layout.plane), self.shared(0).offset(d * p.layout.row + pair));
+            let (mut even, mut odd) = (row, row.offset(d2.div_ceil(2)));
             // SAFETY: these columns of the volume are this thread's; the last pass over them is before the last barrier.
             unsafe {
                 unroll!(f < halves(N), at most 40, {
                     let (ahead, behind) = (z[f], z[(N - f) % N]);
-                    even.store(f as u32, Complex { re: ahead.re + behind.re, im: ahead.im - behind.im }.to_word());
+                    if f != 0 {
+                        (even, odd) = (even.offset(plane), odd.offset(plane));
+                    }
+                    even.store(0, Complex { re: ahead.re + behind.re, im: ahead.im - behind.im }.to_word());
                     if columns.count > 1 {
-                        odd.store(f as u32, Complex { re: ahead.im + behind.im, im: behind.re - ahead.re }.to_word());
+                        odd.store(0, Complex { re: ahead.im + behind.im, im: behind.re - ahead.re }.to_word());
                     }
                 });
             }
@@ -291,28 +279,36 @@ pub mod device {
         /// # Safety
         /// All threads of the block call this.
         #[inline(always)]
-        unsafe fn level(&self, (sum, absolute): (f64, f32), row: u32) -> Level {
-            // Worked out here, rather than held in registers through the transforms.
-            let (p, warps, at) = (self.p, opaque(self.p.layout.threads) / 32, opaque(self.p.layout.sums));
-            let (sums, absolutes) = (self.shared(at).cast::<f64>(), self.shared(at + 8 * warps).cast::<f32>());
-            let of_warp = total::<32>(sum, absolute);
-            let (warp, lane) = (self.thread() / 32, self.thread() % 32);
-            if lane == 0 {
+        unsafe fn level(&self, sum: f64, absolute: f32, row: u32) -> Level {
+            let (p, mut sum, mut absolute) = (self.p, sum, absolute);
+            unroll!(level < 5, {
+                sum += shuffle_xor(sum, 16 >> level);
+                absolute += shuffle_xor(absolute, 16 >> level);
+            });
+            let warps = p.layout.threads / 32;
+            let sums = self.shared(p.layout.sums).cast::<f64>();
+            let absolutes = self.shared(p.layout.sums + 8 * warps).cast::<f32>();
+            let warp = warp_index() - self.group * warps;
+            if lane_index() == 0 {
                 // SAFETY: two numbers a warp, which all have read before the barrier after the pass along half.
                 unsafe {
-                    sums.store(warp, of_warp.0);
-                    absolutes.store(warp, of_warp.1);
+                    sums.store(warp, sum);
+                    absolutes.store(warp, absolute);
                 }
             }
             sync_threads(); // the totals are there, and nobody reads the last volume
-            let (i, mut share) = (lane % MOST_WARPS, (0.0, 0.0));
-            if i < warps {
+            (sum, absolute) = (0.0, 0.0);
+            let mut i = 0;
+            while i < warps {
                 // SAFETY: written before the barrier.
-                share = unsafe { (sums.load(i), absolutes.load(i)) };
+                unsafe {
+                    sum += sums.load(i);
+                    absolute += absolutes.load(i);
+                }
+                i += 1;
             }
-            let (sum, absolute) = total::<{ MOST_WARPS as usize }>(share.0, share.1);
             let e = exponent(absolute);
-            if self.thread() == 0 && row < p.spectrum.rows() {
+            if self.thread == 0 && row < p.spectrum.rows() {
                 // SAFETY: row < Cin·B; one block a row.
                 unsafe {
                     p.sum.store(self.volume(row), sum);
@@ -323,7 +319,7 @@ pub mod device {
             Level { half: 0.5 * scale, mean: (sum * p.inverse) as f32 * scale }
         }
 
-        /// Along pair: the row of each (d, fr), in the order of the slots.
+        /// Along pair: the row of each (fr, d), in the order of the slots.
         ///
         /// # Safety
         /// The pass along half is complete.
@@ -331,22 +327,21 @@ pub mod device {
         unsafe fn pair<const A: usize, const B: usize, const N: usize>(&self) {
             let (s, layout) = (self.p.spectrum.opaque(), &self.p.layout);
             let [d0, _, d2] = s.shape.input;
-            let mut task = self.thread();
+            let mut task = self.thread;
             while task < s.half() * d0 {
-                let (d, fr) = div_rem(task, s.half());
-                let row = self.shared(0).offset(d * layout.plane + fr);
-                let odd = row.offset(d2.div_ceil(2) * PITCH);
+                let (fr, d) = div_rem(task, d0);
+                let row = self.shared(0).offset(fr * layout.plane + d * layout.row);
+                let odd = row.offset(d2.div_ceil(2));
                 let mut points = [Complex::ZERO; N];
                 // SAFETY: the row is this thread's.
                 unsafe {
                     unroll!(n < N, at most 40, {
-                        if (n as u32) < present(N as u32) || (n as u32) < d2 {
-                            let place = n as u32 / 2 * PITCH;
-                            points[n] = Complex::from_word(if n.is_multiple_of(2) { row } else { odd }.load(place));
+                        if 2 * n < N || (n as u32) < d2 {
+                            points[n] = Complex::from_word(if n.is_multiple_of(2) { row } else { odd }.load(n as u32 / 2));
                         }
                     });
                     let z = transform::<A, B, N>(points);
-                    unroll!(f < N, at most 40, { row.store(const { place_of(N, f % N) as u32 * PITCH }, z[f].to_word()) });
+                    unroll!(f < N, at most 40, { row.store(const { place_of(N, f) as u32 }, z[f].to_word()) });
                 }
                 task += layout.threads;
             }
@@ -361,7 +356,7 @@ pub mod device {
             let (p, s, layout) = (self.p, &self.p.spectrum.opaque(), &self.p.layout);
             let (half, d0) = (s.half(), s.shape.input[0]);
             let boxes = self.shared(layout.boxes);
-            let mut task = self.thread();
+            let mut task = self.thread;
             while task < s.slots() * half {
                 // Eight slots of an fr together. The groups with lines or slots that are strict come first: few warps have both kinds.
                 let (fr, group) = if task / 8 < half {
@@ -371,39 +366,34 @@ pub mod device {
                     (fr, group + 1)
                 };
                 let slot = 8 * group + task % 8;
-                let strict = s.all_strict != 0 || fr == 0;
-                let (mut column, mut step) = (self.shared(layout.zero), 0);
-                let mut level = Complex::ZERO;
+                let (exists, place) = match place(s.n()[2], slot) {
+                    Some(place) => (true, place),
+                    None => (false, 0),
+                };
                 let mut points = [Complex::ZERO; N];
                 // SAFETY: written before the barrier.
                 unsafe {
-                    // Slot 1 is what rounding left of slot 0, where lines have no second words.
-                    if let Some(place) = place(s.n()[2], slot)
-                        && !(strict && slot == 1)
-                    {
-                        (column, step) = (self.shared(0).offset(place * PITCH + fr), layout.plane);
-                        let of_pair = Complex::from_word(boxes.load(half + place));
-                        let of_half = Complex::from_word(boxes.load(fr));
-                        let of_pair = Complex { re: mean * of_pair.re, im: mean * of_pair.im };
-                        level = of_pair.rotated([of_half.re, -of_half.im]);
-                    }
+                    let (of_half, of_pair) =
+                        (Complex::from_word(boxes.load(fr)), Complex::from_word(boxes.load(half + place)));
+                    let mean = if exists { mean } else { 0.0 };
+                    let of_pair = Complex { re: mean * of_pair.re, im: mean * of_pair.im };
+                    let level = of_pair.rotated([of_half.re, -of_half.im]);
+                    let (mut column, step) = (self.shared(0).offset(fr * layout.plane + place), opaque(layout.row));
                     unroll!(n < N, at most 40, {
                         if n != 0 {
                             column = column.offset(step);
                         }
-                        if (n as u32) < present(N as u32) || (n as u32) < d0 {
+                        if exists && (2 * n < N || (n as u32) < d0) {
                             points[n] = Complex::from_word(column.load(0)) + level;
                         }
                     });
                 }
                 let z = transform::<A, B, N>(points);
-                let store = Store::new(p, &p.spectrum.opaque(), row, fr, slot);
+                let store = Store::new(p, s, row, fr, slot);
                 // SAFETY: the caller's promise; the slot is this thread's.
                 unsafe {
-                    if strict {
-                        store.both(&z);
-                    } else if group == 0 {
-                        store.first_group(&z);
+                    if group == 0 || store.strict {
+                        store.careful(&z);
                     } else {
                         store.plain(&z);
                     }
@@ -411,18 +401,6 @@ pub mod device {
                 task += layout.threads;
             }
         }
-    }
-
-    /// Σx and Σ|x| of LANES neighbouring lanes, in each of them: the same bits.
-    #[inline(always)]
-    fn total<const LANES: usize>(mut sum: f64, mut absolute: f32) -> (f64, f32) {
-        unroll!(level < 5, {
-            if LANES >> (level + 1) != 0 {
-                sum += shuffle_xor(sum, LANES as u32 >> (level + 1));
-                absolute += shuffle_xor(absolute, LANES as u32 >> (level + 1));
-            }
-        });
-        (sum, absolute)
     }
 
     /// What a volume is multiplied with on its way in.

@@ -14,13 +14,12 @@ pub mod device {
     use crate::element::Tensor;
     use crate::opaque::opaque;
     use crate::short_dft::device::Complex;
-    use crate::volume_fft_layout::present;
 
     /// Two columns along half, neighbours along pair.
     pub struct Columns {
         /// The first element, in its volume.
         pub first: u32,
-        /// Columns from there to the end of the row: one, or more.
+        /// Columns from there to the end of the row: 0, 1, or more.
         pub count: u32,
         /// Elements of a column.
         pub d1: u32,
@@ -29,13 +28,16 @@ pub mod device {
     }
 
     impl Columns {
-        /// The columns as real and imaginary parts; 0 where there is one alone.
+        /// The columns as real and imaginary parts; 0 where there are none.
         ///
         /// # Safety
         /// The volume has them.
         #[inline(always)]
         pub unsafe fn read<const N: usize>(&self, x: Tensor<f32>) -> [Complex; N] {
             let mut points = [Complex::ZERO; N];
+            if self.count == 0 {
+                return points;
+            }
             let pair = if x.is_narrow() { 4 } else { 8 };
             let paired = self.d2.is_multiple_of(2) && x.address().is_multiple_of(pair);
             let (mut at, step) = (x.offset(self.first as u64).address(), opaque(self.d2) as u64 * (pair / 2));
@@ -46,7 +48,7 @@ pub mod device {
                         if n != 0 {
                             at = at.wrapping_add(step);
                         }
-                        if (n as u32) < present(N as u32) || (n as u32) < self.d1 {
+                        if 2 * n < N || (n as u32) < self.d1 {
                             points[n] = Complex::from_word(Global::from_address(at).load(0));
                         }
                     });
@@ -56,7 +58,7 @@ pub mod device {
                         if n != 0 {
                             at = at.wrapping_add(step);
                         }
-                        if (n as u32) < present(N as u32) || (n as u32) < self.d1 {
+                        if 2 * n < N || (n as u32) < self.d1 {
                             bits[n] = Global::from_address(at).load(0);
                         }
                     });
@@ -67,7 +69,7 @@ pub mod device {
                 } else {
                     let mut index = self.first as u64;
                     unroll!(n < N, at most 40, {
-                        if (n as u32) < present(N as u32) || (n as u32) < self.d1 {
+                        if 2 * n < N || (n as u32) < self.d1 {
                             if n != 0 {
                                 index += self.d2 as u64;
                             }

@@ -1,53 +1,35 @@
 //! What a block of [`volume_fft`](crate::volume_fft) holds in its shared memory.
 //!
 //! ```text
-//! volume    [element along outer][element, then frequency, along pair][fr]     complex, 8 bytes; even elements, then odd ones
+//! volume    [fr][element along outer][element, then frequency, along pair]     complex, 8 bytes; even elements, then odd ones
 //! boxes     [fr], then [frequency along pair]                                  complex: the spectrum of a box of ones, axis by axis
-//! zero      one                                                                complex: what there is of a slot without a frequency
 //! sums      Σx, then Σ|x|, of each warp                                        f64, f32
 //! ```
 //!
-//! A row along pair holds its frequencies in the order of the slots: 0, N2/2 where N2 is even, then ±1, ±2, …. Room for the fr of the longest
-//! transform is always there, so that the places of a row and of a column along half are constants in the code.
+//! A row along pair holds its frequencies in the order of the slots: 0, N2/2 where N2 is even, then ±1, ±2, ….
 //!
-//! **Bank conflicts.** Lanes go along the even or the odd half of a row in the first pass, [`PITCH`] apart, which is odd; from fr to fr in the second,
-//! and on into the next plane, which starts where the banks of the last fr are followed by others; in the third along sixteen neighbouring places of one fr, or
-//! eight of two, where some meet.
+//! **Bank conflicts.** Lanes go along the even or the odd half of a row in the first pass; from row to row in the second, where rows are an odd number of
+//! complex values long; along eight neighbouring places
+//! of two fr, or sixteen of one, in the third: planes are 8 modulo 16 values apart.
 
-use crate::short_dft::{LENGTHS, is_short};
+use crate::short_dft::is_short;
 use crate::spectrum::Spectrum;
 
 /// Threads of a block at most, and pairs of columns of a volume: a thread transforms one.
 pub const MOST_THREADS: u32 = 512;
-/// Warps of them.
-pub const MOST_WARPS: u32 = MOST_THREADS / 32;
 /// Bytes of a complex value.
 const COMPLEX: u32 = 8;
-/// Complex values from one place along pair to the next: the fr of the longest transform.
-pub const PITCH: u32 = 19;
-const _: () = {
-    let mut i = 0;
-    while i < LENGTHS.len() {
-        assert!(LENGTHS[i] / 2 < PITCH);
-        i += 1;
-    }
-};
-
-/// Elements that each column of a transform of N has, whatever its axis: the kernel does not ask for them.
-pub const fn present(n: u32) -> u32 {
-    if n > 16 { n - 8 } else { n.div_ceil(2) }
-}
 
 /// Where things lie, in bytes. `#[repr(C)]`, part of the parameters: the host works it out once.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VolumeFftLayout {
-    /// Complex values from one element along outer to the next.
+    /// Complex values from one row along pair to the next.
+    pub row: u32,
+    /// Complex values from one fr to the next.
     pub plane: u32,
     /// The boxes.
     pub boxes: u32,
-    /// The zero.
-    pub zero: u32,
     /// The sums of the warps.
     pub sums: u32,
     /// All of a volume, a multiple of 16.
@@ -59,14 +41,15 @@ pub struct VolumeFftLayout {
 }
 
 impl VolumeFftLayout {
-    /// The layout for these extents, of at most `limit` bytes: None where an axis has a length that there is no transform of or too few
-    /// elements ([`present`]), where there are more pairs of columns than threads, or where the volume does not fit.
+    /// The layout for these extents, of at most `limit` bytes: None where an axis has a length that there is no transform of, or
+    /// the volume does not fit.
     pub const fn design(spectrum: &Spectrum, limit: u32) -> Option<Self> {
         let (d, n) = (spectrum.shape.input, spectrum.n());
         if !(is_short(n[0]) && is_short(n[1]) && is_short(n[2])) {
             return None;
         }
-        if d[0] < present(n[0]) || d[1] < present(n[1]) || d[2] < present(n[2]) {
+        // Elements below N/2 are there in every column: the kernel does not ask.
+        if 2 * d[0] < n[0] || 2 * d[1] < n[1] || 2 * d[2] < n[2] {
             return None;
         }
         let pairs = d[0] * d[2].div_ceil(2);
@@ -74,14 +57,13 @@ impl VolumeFftLayout {
             return None;
         }
         let threads = pairs.next_multiple_of(32);
-        let half = spectrum.half();
-        let plane = n[2] * PITCH + (16 + half - n[2] * PITCH % 16) % 16;
-        let boxes = d[0] * plane * COMPLEX;
-        let zero = boxes + (half + n[2]) * COMPLEX;
-        let sums = zero + COMPLEX;
+        let row = n[2] | 1;
+        let plane = (d[0] * row + 8).next_multiple_of(16) - 8;
+        let boxes = spectrum.half() * plane * COMPLEX;
+        let sums = boxes + (spectrum.half() + n[2]) * COMPLEX;
         let bytes = (sums + threads / 32 * 12).next_multiple_of(16);
         let volumes = 1;
-        if bytes <= limit { Some(Self { plane, boxes, zero, sums, bytes, threads, volumes }) } else { None }
+        if bytes <= limit { Some(Self { row, plane, boxes, sums, bytes, threads, volumes }) } else { None }
     }
 }
 
@@ -150,18 +132,16 @@ mod tests {
     #[test]
     fn two_volumes_of_kernelbench_77_share_a_multiprocessor() {
         let layout = VolumeFftLayout::design(&spectrum([16, 32, 32], [5, 5, 5]), 227 << 9).unwrap();
-        assert_eq!((layout.plane, layout.threads), (691, 256));
+        assert_eq!((layout.row, layout.plane, layout.threads), (37, 600, 256));
         for (d, k) in [([16, 32, 32], [3, 3, 3]), ([7, 10, 12], [2, 3, 3]), ([8, 16, 16], [1, 1, 1])] {
             let s = spectrum(d, k);
             let layout = VolumeFftLayout::design(&s, 227 << 10).unwrap();
-            let rows = s.n()[2] * PITCH;
-            assert!(layout.plane % 16 == s.half() % 16 && (rows..rows + 16).contains(&layout.plane), "{layout:?}");
-            assert!(layout.boxes == 8 * d[0] * layout.plane && layout.zero < layout.sums && layout.sums < layout.bytes);
+            assert!(layout.row % 2 == 1 && layout.plane % 16 == 8 && layout.plane >= d[0] * layout.row, "{layout:?}");
+            assert!(layout.plane < d[0] * layout.row + 16);
         }
-        // A length without a transform, a kernel longer than its axis, one of ten taps, too many columns, no room.
+        // A length without a transform, a kernel longer than its axis, too many columns, no room.
         assert_eq!(VolumeFftLayout::design(&spectrum([16, 33, 32], [5, 5, 5]), 227 << 10), None);
         assert_eq!(VolumeFftLayout::design(&spectrum([2, 32, 32], [7, 5, 5]), 227 << 10), None);
-        assert_eq!(VolumeFftLayout::design(&spectrum([16, 27, 32], [5, 10, 5]), 227 << 10), None);
         assert_eq!(VolumeFftLayout::design(&spectrum([34, 8, 36], [1, 1, 1]), 227 << 10), None);
         assert_eq!(VolumeFftLayout::design(&spectrum([16, 32, 32], [5, 5, 5]), 40 << 10), None);
     }

@@ -24,6 +24,8 @@ pub mod device {
         low: GlobalMut<u32>,
         /// Words from one fo to the next.
         step: u64,
+        /// Whether all these lines are strict.
+        pub strict: bool,
         /// Words from the second word of fo = 0 to that of 1, if they are.
         second: u64,
         /// fr = 0.
@@ -35,12 +37,13 @@ pub mod device {
         /// Of this slot of that row.
         #[inline(always)]
         pub fn new(p: &VolumeFft, s: &Spectrum, row: u32, fr: u32, slot: u32) -> Self {
-            let index = if s.all_strict != 0 { s.line(0, fr) } else { fr };
+            let (index, strict) = if s.all_strict != 0 { (s.line(0, fr), true) } else { (fr, fr == 0) };
             let step = s.line_words();
             Self {
                 high: p.high.offset(s.place(s.line(0, fr), row, slot)),
                 low: p.low.offset(s.place(index, row, slot)),
                 step,
+                strict,
                 // The lines of fr = 0 follow those of fo = 0, where not all are strict.
                 second: if s.all_strict != 0 { step } else { s.half() as u64 * step },
                 first: fr == 0,
@@ -60,59 +63,43 @@ pub mod device {
                 unroll!(fo < N, at most 40, {
                     let value = [z[fo].re, z[fo].im];
                     let high = rounded(value);
-                    if fo == 0 {
-                        self.low.store(0, left(value, high));
-                    } else {
+                    if fo != 0 {
                         at = at.offset(self.step);
                     }
                     at.store(0, high);
-                });
-            }
-        }
-
-        /// The same of the first group of slots: slot 1 is the second word of slot 0, but for fo = 0.
-        ///
-        /// # Safety
-        /// The slot is this thread's.
-        #[inline(always)]
-        pub unsafe fn first_group<const N: usize>(&self, z: &[Complex; N]) {
-            let (mut at, second) = (self.high, self.slot == 1);
-            // SAFETY: the caller's promise.
-            unsafe {
-                unroll!(fo < N, at most 40, {
-                    let value = [z[fo].re, z[fo].im];
-                    let high = rounded(value);
-                    let low = left(value, high);
                     if fo == 0 {
-                        self.low.store(0, if second { 0 } else { low });
-                        at.store(0, if second { 0 } else { high });
-                    } else {
-                        at = at.offset(self.step);
-                        at.store(0, if second { low } else { high });
+                        self.low.store(0, left(value, high));
                     }
                 });
             }
         }
 
-        /// Of lines that are all strict.
+        /// Of all lines.
         ///
         /// # Safety
         /// The slot is this thread's.
         #[inline(always)]
-        pub unsafe fn both<const N: usize>(&self, z: &[Complex; N]) {
+        pub unsafe fn careful<const N: usize>(&self, z: &[Complex; N]) {
             let (mut high_at, mut low_at) = (self.high, self.low);
-            let mean = self.first && self.slot == 0;
+            // Slot 1 is a second word of slot 0 where lines have none.
+            let spare = self.slot == 1;
             // SAFETY: the caller's promise.
             unsafe {
                 unroll!(fo < N, at most 40, {
-                    let value = if fo == 0 && mean { [0.0; 2] } else { [z[fo].re, z[fo].im] };
+                    let mean = fo == 0 && self.first && self.slot < 2;
+                    let value = if mean { [0.0; 2] } else { [z[fo].re, z[fo].im] };
                     let high = rounded(value);
+                    let low = left(value, high);
                     if fo != 0 {
                         high_at = high_at.offset(self.step);
                         low_at = low_at.offset(if fo == 1 { self.second } else { self.step });
                     }
-                    high_at.store(0, high);
-                    low_at.store(0, left(value, high));
+                    if fo == 0 || self.strict {
+                        high_at.store(0, if spare { 0 } else { high });
+                        low_at.store(0, if spare { 0 } else { low });
+                    } else {
+                        high_at.store(0, if spare { low } else { high });
+                    }
                 });
             }
         }

@@ -120,20 +120,26 @@ fn disagreements(arch: &str, text: &str) -> Vec<String> {
 }
 
 /// Instructions between the start of a warpgroup's products and their wait that name a register of the products: the compiler knows nothing
-/// of what is in flight.
+/// of what is in flight. Text is no order of execution: after a function's end comes its beginning, until the wait.
 fn touched_in_flight(text: &str) -> Vec<&str> {
     let registers = |line: &str| -> BTreeSet<String> {
         let words = line.split(|c: char| !(c.is_alphanumeric() || c == '%'));
         words.filter(|word| word.starts_with("%r")).map(str::to_owned).collect()
     };
-    let (mut flying, mut touched) = (BTreeSet::new(), Vec::new());
-    for line in text.lines().map(str::trim) {
-        if let Some((_, operands)) = line.split_once("wgmma.mma_async") {
-            flying.extend(registers(operands.split('}').next().unwrap_or("")));
-        } else if line.contains("wgmma.wait_group") {
-            flying.clear();
-        } else if !flying.is_empty() && !registers(line).is_disjoint(&flying) {
-            touched.push(line);
+    let mut touched = Vec::new();
+    for function in text.split(".entry ").filter(|function| function.contains("wgmma.mma_async")) {
+        let mut flying = BTreeSet::new();
+        for line in function.lines().chain(function.lines()).map(str::trim) {
+            if line.starts_with(".reg") {
+                continue;
+            }
+            if let Some((_, operands)) = line.split_once("wgmma.mma_async") {
+                flying.extend(registers(operands.split('}').next().unwrap_or("")));
+            } else if line.contains("wgmma.wait_group") {
+                flying.clear();
+            } else if !registers(line).is_disjoint(&flying) {
+                touched.push(line);
+            }
         }
     }
     touched
