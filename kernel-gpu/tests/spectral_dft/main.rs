@@ -179,7 +179,7 @@ fn volumes_of_short_lengths() {
         }
     }
     check::check(&Case::new([16, 32, 32], [5, 5, 5]).single(), launch::volume_fft(1));
-    // As few elements as an axis may have.
+    // Kernels of nine taps.
     check::check(&Case::new([12, 10, 28], [9, 9, 9]).single(), launch::volume_fft(1));
     for (low, high) in [(0.0, 0.0), (1e-30, 1e-30), (-1e30, 1e30), (100.0, 100.001), (1e-42, 1e-41)] {
         check::check(&Case::new([4, 6, 6], [1, 3, 3]).values(low, high), launch::volume_fft(2));
