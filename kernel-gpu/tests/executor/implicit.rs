@@ -1,6 +1,6 @@
 //! The direct way on the tensor cores, its kernels one after the other, held against the definition.
 
-use cuda_std::simt::{Memory, Schedule};
+use cuda_std::simt::{Grid, Memory, Schedule};
 use kernel_gpu::batch_norm_reduce::{self, BatchNormReduce, ROWS_A_BLOCK};
 use kernel_gpu::box_sums::{self, BoxSums};
 use kernel_gpu::channels_last::{self, ChannelsLast};
@@ -15,7 +15,7 @@ use kernel_gpu::split_taps::{self, SplitTaps};
 
 use crate::case::Case;
 use crate::check::{close, deviation, moments_bits};
-use crate::launch::{Moments, launch, launch_with_warpgroups};
+use crate::launch::{Moments, launch, launch_on};
 use crate::reference;
 use crate::tensors::tensor;
 
@@ -139,8 +139,8 @@ pub fn run(setting: &Setting, schedule: Schedule, (x, w): (&[f32], &[f32]), fact
         work,
     };
     let every = Case { blocks: u32::MAX, ..case.clone() };
-    let launch_products = if setting.warpgroups { launch_with_warpgroups } else { launch };
-    launch_products(form.spec.name, work.items(), schedule, &every, &memory, &p);
+    let device = if setting.warpgroups { Grid::warpgroups } else { |grid| grid };
+    launch_on(device, form.spec.name, work.items(), schedule, &every, &memory, &p);
     let p = BatchNormReduce {
         slice_mean: slice_mean.global(),
         slice_m2: slice_m2.global(),

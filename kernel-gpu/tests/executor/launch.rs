@@ -56,20 +56,9 @@ pub fn launch<P>(name: &str, blocks: u64, schedule: Schedule, case: &Case, memor
     launch_on(|grid| grid, name, blocks, schedule, case, memory, parameters);
 }
 
-/// The same on a device that has warpgroups.
-pub fn launch_with_warpgroups<P>(
-    name: &str,
-    blocks: u64,
-    schedule: Schedule,
-    case: &Case,
-    memory: &Memory,
-    parameters: &P,
-) {
-    launch_on(Grid::warpgroups, name, blocks, schedule, case, memory, parameters);
-}
-
-fn launch_on<P>(
-    device: impl Fn(Grid) -> Grid,
+/// The same on a device that the grid is told of.
+pub fn launch_on<P>(
+    device: fn(Grid) -> Grid,
     name: &str,
     blocks: u64,
     schedule: Schedule,
