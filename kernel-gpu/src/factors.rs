@@ -160,9 +160,9 @@ pub mod device {
         }
     }
 
-    /// Stores a chunk a lane, `pitch` words apart, those of the first `count` lanes, each 8 words a plane. They change places in shared memory,
-    /// [`STORE_BYTES`] of this warp's: neighbouring lanes then write neighbouring pieces of one chunk, whole sectors at once. Piece p
-    /// (16 bytes) of chunk r lies where eight neighbours find all banks.
+    /// Stores a chunk a lane, those of the first `count` lanes, each 8 words a plane; `to` says where a piece (16 bytes) of a lane's chunk goes. They
+    /// change places in shared memory, [`STORE_BYTES`] of this warp's: neighbouring lanes then write neighbouring pieces of one chunk, whole sectors
+    /// at once. Piece p of chunk r lies where eight neighbours find all banks.
     ///
     /// # Safety
     /// The chunks of those lanes exist, on 16-byte boundaries, and are this warp's; all its lanes come together.
@@ -170,8 +170,7 @@ pub mod device {
     #[track_caller]
     pub unsafe fn store_chunks(
         stage: Shared<u32>,
-        to: GlobalMut<u32>,
-        pitch: u64,
+        to: impl Fn(u32, u32) -> GlobalMut<u32>,
         count: u32,
         parts: u32,
         [high, low]: [[u32; 8]; 2],
@@ -195,7 +194,7 @@ pub mod device {
                     if row < count {
                         let mut words = [0u32; 4];
                         stage.load_16(place(row, piece), &mut words);
-                        to.store_array(row as u64 * pitch + 4 * piece as u64, words);
+                        to(row, piece).store_array(0, words);
                     }
                 }
             });

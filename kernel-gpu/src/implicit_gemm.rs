@@ -9,9 +9,9 @@
 //!
 //! **Data flow.** A block of four warps makes tiles of 128 rows (positions, or positions and images, [`phased_conv`](crate::phased_conv))
 //! by 64 or 32 output channels, a warp 64 × 32 or 32 × 32 of them; on Hopper all four together
-//! ([`wgmma`](cuda_std::wgmma)), 128 by 64 or 32, from shared memory, while they ask for the next step. Factors and their scales are made before by
+//! ([`wgmma`](cuda_std::wgmma)), 128 by 64 or 32, from shared memory, while one thread asks for the step after the next. Factors and their scales are made before by
 //! [`channels_last`](crate::channels_last) and [`split_taps`](crate::split_taps); [`implicit_gemm_stage`](crate::implicit_gemm_stage)
-//! brings them through shared memory, taps that no position of the tile meets left out.
+//! says what comes next, taps that no position of the tile meets left out, and [`implicit_gemm_copies`](crate::implicit_gemm_copies) brings it.
 //!
 //! **Accumulation.** The tensor cores cut sums off: they add over two planes (16 channels of high and low words, or 32 of 16 bits), on Hopper over
 //! the four of a step, products with low words first, and f32 arithmetic from there. Squares: f32 over a thread's rows, then f64.
@@ -24,7 +24,7 @@ use cuda_std::global::{Global, GlobalMut};
 use cuda_std::launch::KernelSpec;
 
 use crate::element::ElementType;
-use crate::implicit_gemm_stage::{THREADS, shared_bytes};
+use crate::implicit_gemm_copies::{Buffers, THREADS};
 use crate::phased_conv::PhasedConv;
 use crate::work::Work;
 
@@ -57,7 +57,7 @@ pub struct ImplicitGemm {
 /// One compiled form of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
-    /// Its launch.
+    /// Its launch, of whose shared memory warpgroups need [more](Form::shared_bytes).
     pub spec: KernelSpec,
     /// Output channels of a tile.
     pub columns: u32,
@@ -67,12 +67,9 @@ pub struct Form {
 
 const fn form(name: &'static str, columns: u32, element: ElementType) -> Form {
     let min_blocks = if columns == 64 { 2 } else { 3 };
-    let spec = KernelSpec { name, threads: THREADS, min_blocks, shared_bytes: shared_bytes(columns) };
-    Form { spec, columns, element }
+    let shared_bytes = Buffers::new(columns, false).bytes();
+    Form { spec: KernelSpec { name, threads: THREADS, min_blocks, shared_bytes }, columns, element }
 }
-
-/// Blocks that a multiprocessor holds of any form on sm_90a, where four warps multiply together and need fewer registers.
-pub const GROUP_BLOCKS: u32 = 3;
 
 /// All forms.
 pub const FORMS: [Form; 6] = [
@@ -91,6 +88,11 @@ impl Form {
         FORMS.iter().position(of).unwrap_or(0)
     }
 
+    /// Bytes of shared memory of a launch whose products are of warpgroups, or not.
+    pub const fn shared_bytes(&self, warpgroups: bool) -> u32 {
+        Buffers::new(self.columns, warpgroups).bytes()
+    }
+
     /// How a convolution is divided into items: a tile each.
     pub fn work(&self, conv: &PhasedConv) -> Work {
         let tiles = conv.out_channels.div_ceil(self.columns) * conv.options.groups;
@@ -102,8 +104,6 @@ pub mod device {
     //! The device code.
     use core::marker::PhantomData;
 
-    use cuda_std::async_copy::wait_all;
-    use cuda_std::bulk_copy::fence_proxy_async;
     use cuda_std::float::Float;
     use cuda_std::matrix::ldmatrix_x4;
     use cuda_std::shared::Shared;
@@ -113,10 +113,11 @@ pub mod device {
     use cuda_std::{kernel, unroll};
 
     use super::*;
+    use crate::factor_panels::{Panels, ROW, place};
     use crate::factors::device::{Bfloat, Factors, Half, Split};
     use crate::factors::{PLANES, power};
-    use crate::implicit_gemm_stage::device::{Copies, Tile, taps, window};
-    use crate::implicit_gemm_stage::{ROW, Step, place};
+    use crate::implicit_gemm_stage::device::Tile;
+    use crate::implicit_gemm_steps::{Ready, Steps};
     use crate::opaque::opaque;
     use crate::phased_conv::AxisPhase;
 
@@ -127,8 +128,7 @@ pub mod device {
             /// # Safety
             /// Each pointer holds what its field says; nobody else accesses `mean` and `m2`; the launch is as the form's
             /// spec says.
-            #[cfg_attr(target_feature = "sm_90a", kernel(max_threads = 128, min_blocks = 3))]
-            #[cfg_attr(not(target_feature = "sm_90a"), kernel(max_threads = 128, min_blocks = $min_blocks))]
+            #[kernel(max_threads = 128, min_blocks = $min_blocks)]
             pub unsafe fn $name(p: ImplicitGemm) {
                 // SAFETY: the caller's promise.
                 unsafe {
@@ -161,22 +161,32 @@ pub mod device {
         /// Waits for them and adds them.
         #[inline(always)]
         fn add_to(self, sums: &mut Sums) {
-            #[inline(always)]
-            fn add<const TILES: usize>(products: Products<TILES>, sums: &mut Sums) {
-                let found = products.wait();
-                unroll!(half < 2, {
-                    unroll!(n < TILES, at most 8, {
-                        unroll!(i < 4, {
-                            sums[half * TILES + n][i] += found[half][n][i];
-                        });
-                    });
-                });
-            }
             match self {
-                Self::Wide(products) => add(products, sums),
-                Self::Narrow(products) => add(products, sums),
+                Self::Wide(products) => add(products.wait(), sums),
+                Self::Narrow(products) => add(products.wait(), sums),
             }
         }
+
+        /// The same while the next, which were started meanwhile, go on.
+        #[inline(always)]
+        fn add_while(self, next: &Self, sums: &mut Sums) {
+            match (self, next) {
+                (Self::Wide(products), Self::Wide(next)) => add(products.wait_while(next), sums),
+                (Self::Narrow(products), Self::Narrow(next)) => add(products.wait_while(next), sums),
+                _ => {}
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn add<const TILES: usize>(found: [[[f32; 4]; TILES]; 2], sums: &mut Sums) {
+        unroll!(half < 2, {
+            unroll!(n < TILES, at most 8, {
+                unroll!(i < 4, {
+                    sums[half * TILES + n][i] += found[half][n][i];
+                });
+            });
+        });
     }
 
     /// A thread's place in the tile. Found anew, and not kept meanwhile: the products need the registers.
@@ -237,81 +247,65 @@ pub mod device {
         /// z of a tile, 2^−g of it.
         #[inline(always)]
         unsafe fn products(&self, tile: &Tile) -> Sums {
-            let conv = &self.p.conv;
-            let lines = tile.lines(conv, Self::CHUNKS);
-            let copies = Copies::new(self.p, tile, F::PARTS);
             let mut sums: Sums = [[0.0; 4]; 16];
-            let mut now = Step { line: lines.first(), tap: 0 };
-            let mut pieces = copies.taps_of(&lines, &now);
-            let mut line = 0;
-            // Steps have the buffers of taps by turns.
-            let mut left = lines.steps();
-
-            if left > 0 {
-                // SAFETY: the first step exists; nobody reads the buffers.
-                unsafe {
-                    copies.bring_window(&lines, &now.line, 0);
-                    copies.bring_taps::<COLUMNS>(&pieces, left % 2);
-                }
-            }
-            while left > 0 {
-                wait_all();
-                if GROUP {
-                    fence_proxy_async();
-                }
-                sync_threads(); // the step is complete, and the last one's buffers no longer read
-                let (rows, columns) = (window(line), taps::<COLUMNS>(left % 2));
-                let shift = (now.line.taps - 1 - now.tap) * conv.lag[2] * conv.images;
-                let chunks = if GROUP { Self::CHUNKS } else { lines.chunks_of(&now.line) };
-                // SAFETY: the step is complete.
-                let started = if GROUP { Some(unsafe { self.start(rows, shift, columns) }) } else { None };
-                left -= 1;
-                if left > 0 {
-                    // SAFETY: the step exists; behind the barrier nobody reads what it replaces: the last step's taps, and of a new line the
-                    // window before the one being read.
-                    unsafe {
-                        if now.tap + 1 < now.line.taps {
-                            now.tap += 1;
-                            pieces = pieces.further(copies.tap_bytes());
-                        } else {
-                            now = Step { line: lines.next(&now.line), tap: 0 };
-                            pieces = copies.taps_of(&lines, &now);
-                            line = 1 - line;
-                            copies.bring_window(&lines, &now.line, line);
-                        }
-                        copies.bring_taps::<COLUMNS>(&pieces, left % 2);
+            // SAFETY: the caller's promise; the block comes together.
+            unsafe {
+                let mut steps = Steps::<COLUMNS, GROUP>::new(self.p, tile, Panels::new(&self.p.conv, F::PARTS));
+                if !GROUP {
+                    while steps.any() {
+                        let ready = steps.arrive();
+                        steps.ask();
+                        self.step(&ready, &mut sums);
+                        steps.advance();
                     }
-                }
-                match started {
-                    Some(products) => products.add_to(&mut sums),
-                    // SAFETY: the step is complete.
-                    None => unsafe { self.step(rows, shift, columns, chunks, &mut sums) },
+                } else if steps.any() {
+                    // By turns, so that each has its registers: the tensor cores have a step to do while the one before is added.
+                    let mut even = self.start(&mut steps);
+                    loop {
+                        if !steps.any() {
+                            even.add_to(&mut sums);
+                            break;
+                        }
+                        let odd = self.start(&mut steps);
+                        even.add_while(&odd, &mut sums);
+                        if !steps.any() {
+                            odd.add_to(&mut sums);
+                            break;
+                        }
+                        even = self.start(&mut steps);
+                        odd.add_while(&even, &mut sums);
+                    }
                 }
             }
             sums
         }
 
-        /// Starts the products of a step, of rows `shift` further on than the tile's: four warps together.
+        /// Starts the products of a step, four warps together, and asks for what is to come.
         ///
         /// # Safety
-        /// The step is complete, and all threads of the block come together.
+        /// The step exists, and all threads of the block come together.
         #[inline(always)]
-        unsafe fn start(&self, window: Shared<u32>, shift: u32, taps: Shared<u32>) -> Started {
-            let rows = |plane: usize| Rows::new(window, shift, 2 * plane as u32);
-            let columns = |plane: usize| Rows::new(taps, 0, 2 * plane as u32);
-            // SAFETY: rows of the window and of the taps, the same for all threads.
+        unsafe fn start(&self, steps: &mut Steps<COLUMNS, GROUP>) -> Started {
+            // SAFETY: the caller's promise; of the products before, all but the last were waited for. Rows of the window and of the taps, the same for
+            // all threads.
             unsafe {
-                if COLUMNS == 64 {
+                let Ready { window, shift, taps, .. } = steps.arrive();
+                let rows = |plane: usize| Rows::new(window, shift, 2 * plane as u32);
+                let columns = |plane: usize| Rows::new(taps, 0, 2 * plane as u32);
+                let started = if COLUMNS == 64 {
                     Started::Wide(F::start_64(rows, columns))
                 } else {
                     Started::Narrow(F::start_32(rows, columns))
-                }
+                };
+                steps.ask();
+                steps.advance();
+                started
             }
         }
 
-        /// Adds the products of a step of `chunks` chunks, each warp by itself.
+        /// Adds the products of a step, each warp by itself.
         #[inline(always)]
-        unsafe fn step(&self, window: Shared<u32>, shift: u32, taps: Shared<u32>, chunks: u32, sums: &mut Sums) {
+        unsafe fn step(&self, &Ready { window, shift, taps, chunks }: &Ready, sums: &mut Sums) {
             // SAFETY: the caller's promise.
             unsafe {
                 if chunks < Self::CHUNKS {
@@ -490,10 +484,14 @@ mod tests {
     use crate::phased_conv::MAX_IMAGES;
 
     #[test]
-    fn three_blocks_fit_and_the_epilogue_fits_in_the_stages() {
+    fn blocks_fit_and_the_epilogue_fits_in_the_buffers() {
         for form in FORMS {
-            assert!(3 * (form.spec.shared_bytes + 1024) <= 227 * 1024);
-            assert!(128 / form.columns * MAX_IMAGES * form.columns * 8 <= form.spec.shared_bytes);
+            for (warpgroups, most) in [(false, 164), (true, 228)] {
+                let bytes = form.shared_bytes(warpgroups);
+                assert!(form.spec.min_blocks * (bytes + 1024) <= most * 1024, "{form:?}");
+                assert!(128 / form.columns * MAX_IMAGES * form.columns * 8 <= bytes);
+            }
+            assert_eq!(form.shared_bytes(false), form.spec.shared_bytes);
             assert!(MAX_IMAGES * form.columns <= 4 * THREADS);
         }
     }

@@ -37,6 +37,7 @@ pub mod dft_store;
 pub mod element;
 #[cfg(not(target_arch = "nvptx64"))]
 pub mod entries;
+pub mod factor_panels;
 pub mod factors;
 pub mod gram_energy;
 pub mod gram_grid;
@@ -44,7 +45,9 @@ pub mod grid_resample;
 pub(crate) mod grid_resample_ring;
 pub(crate) mod grid_resample_sums;
 pub mod implicit_gemm;
+pub mod implicit_gemm_copies;
 pub mod implicit_gemm_stage;
+pub(crate) mod implicit_gemm_steps;
 pub mod infinities;
 pub mod input_boxes;
 pub mod input_scales;

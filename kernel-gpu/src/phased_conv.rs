@@ -9,9 +9,9 @@
 //! positions, a **phase**, and see the input lag = dilation/g apart: a convolution of stride 1, and no zero of a stride is met.
 //!
 //! **Rows.** x lies channels last, one row a position, in volumes of D × R1 × R2 rows with zeros behind H and W: so many that an
-//! index before the first element, or behind the last one, comes to a zero of the line or plane next to it. What is before the volume or
-//! behind it is filled in as zeros. Output positions are counted by the same pitches, those at q ≥ count left out: so a tap is one and the same
-//! distance from all of them.
+//! index before the first element, or behind the last one, comes to a zero of the line or plane next to it. Output positions are
+//! counted by the same pitches, those at q ≥ count left out: so a tap is one and the same distance from all of them. Before the
+//! volume and behind it there are rows of zeros, the **margin**: what a tile's first and last rows may see.
 //!
 //! **Tiles.** 128 rows: neighbouring positions of one image, or every row of `images` images (a power of two), the
 //! images innermost: fewer positions, which meet fewer taps that others of the tile do not.
@@ -45,6 +45,8 @@ pub struct PhasedConv {
     pub phases: [u32; 3],
     /// R1, R2.
     pub pitch: [u32; 2],
+    /// Rows before the volume and behind it in memory.
+    pub margin: [u32; 2],
     /// Input channels of a group.
     pub in_channels: u32,
     /// Output channels of a group.
@@ -110,6 +112,7 @@ impl PhasedConv {
             lag: [1; 3],
             phases: [1; 3],
             pitch: [1; 2],
+            margin: [0; 2],
             in_channels: quotient(shape.in_channels, options.groups),
             out_channels: quotient(shape.out_channels, options.groups),
             images,
@@ -139,6 +142,7 @@ impl PhasedConv {
         if positions > MAX_ROWS || shape.taps() as u64 * shape.in_channels as u64 > MAX_ROWS {
             return None;
         }
+        conv.margin = conv.needed_margin()?;
         let rows = (0..conv.all_phases()).map(|phase| conv.rows_of(&conv.phase(phase))).max().unwrap_or(0);
         conv.phase_tiles = rows.div_ceil(conv.tile_positions());
         let tiles = u64::from(conv.all_phases()) * u64::from(conv.phase_tiles);
@@ -169,16 +173,16 @@ impl PhasedConv {
         self.shape.input[0] * self.pitch[0] * self.pitch[1]
     }
 
+    /// Rows of an image in memory: those, and the margin.
+    #[inline(always)]
+    pub const fn stored_rows(&self) -> u32 {
+        self.margin[0] + self.volume_rows() + self.margin[1]
+    }
+
     /// Chunks of a group's input channels.
     #[inline(always)]
     pub const fn chunks(&self) -> u32 {
         self.in_channels.div_ceil(CHUNK)
-    }
-
-    /// Chunks of a row: of all groups.
-    #[inline(always)]
-    pub const fn row_chunks(&self) -> u32 {
-        self.chunks() * self.options.groups
     }
 
     /// Number `index` of the phases along an axis.
@@ -265,6 +269,23 @@ impl PhasedConv {
         (j[0] * step[0] * kernel[1] + j[1] * step[1]) * kernel[2] + j[2] * step[2]
     }
 
+    /// The margin: of the rows of a tile the last meets an element or a zero beside it along the first axis at all taps but what is too far on, and the
+    /// first at all but what is too far back ([`meeting`](Self::meeting)). `None` where rows could not be counted in 32 bits.
+    fn needed_margin(&self) -> Option<[u32; 2]> {
+        let of = |axis: usize| (0..self.phases[axis]).map(move |index| self.axis(axis, index));
+        let lowest = |axis: usize| of(axis).map(|phase| phase.lowest()).min().unwrap_or(0);
+        let highest = |axis: usize| {
+            of(axis).map(|phase| i64::from(phase.origin) + i64::from(self.pitch[axis - 1]) - 1).max().unwrap_or(0)
+        };
+        let width = i64::from(self.pitch[1]);
+        let (plane, beside) = (i64::from(self.pitch[0]) * width, i64::from(self.tile_positions()) - 1);
+        let margin = [beside - (lowest(1) * width + lowest(2)), beside + highest(1) * width + highest(2) - (plane - 1)]
+            .map(|rows| rows.max(0) as u64);
+        let stored = margin[0] + margin[1] + u64::from(self.volume_rows());
+        // Rows of several images and what fills them up to eights are counted in 32 bits.
+        (stored * u64::from(self.images) < 1 << 31).then_some(margin.map(|rows| rows as u32))
+    }
+
     /// Output positions that no tap of any phase is for.
     pub fn unreached(&self) -> u64 {
         let along = |axis: usize| (0..self.phases[axis]).map(|i| u64::from(self.axis(axis, i).count)).sum::<u64>();
@@ -273,10 +294,14 @@ impl PhasedConv {
 }
 
 impl AxisPhase {
+    /// The lowest index that a tap brings to a position.
+    fn lowest(&self) -> i64 {
+        i64::from(self.origin) - i64::from(self.taps - 1) * i64::from(self.lag)
+    }
+
     /// Indices along the axis so that what is outside of the input falls on zeros.
     fn needed_pitch(&self) -> u32 {
-        let extent = self.extent as i64;
-        let lowest = i64::from(self.origin) - i64::from(self.taps - 1) * i64::from(self.lag);
+        let (extent, lowest) = (self.extent as i64, self.lowest());
         let highest = i64::from(self.origin) + i64::from(self.count) - 1;
         extent.max(extent - lowest).max(highest + 1).max(i64::from(self.count)) as u32
     }
@@ -350,6 +375,14 @@ mod tests {
                 while first < rows {
                     let end = rows.min(first + conv.tile_positions());
                     let taps = conv.meeting(&phase, first, end);
+                    // All that the tile's windows hold is stored.
+                    if taps.taps() > 0 {
+                        let back = |j: [u32; 3]| conv.row([0, 1, 2].map(|a| (j[a] * conv.lag[a]) as i32));
+                        let lowest = first as i32 + origin - back(taps.to.map(|to| to - 1));
+                        let highest = (first + conv.tile_positions()) as i32 - 1 + origin - back(taps.from);
+                        prop_assert!(lowest + conv.margin[0] as i32 >= 0);
+                        prop_assert!(highest < (conv.volume_rows() + conv.margin[1]) as i32);
+                    }
                     for m in first..end {
                         let q = conv.coordinates(m);
                         if (0..3).any(|a| q[a] >= phase[a].count) {

@@ -46,6 +46,8 @@ pub(super) struct TensorDirect {
     implicit_gemm: Kernel<ImplicitGemm>,
     batch_norm_reduce: Kernel<BatchNormReduce>,
     pool_finish: Kernel<PoolFinish<f32>>,
+    /// Bytes of shared memory of `implicit_gemm`.
+    shared_bytes: u32,
     memory: Memory,
 }
 
@@ -97,6 +99,7 @@ impl TensorDirect {
     pub(super) fn new(design: &CudaTensor, device: &CudaDevice, bound: &Bound<'_>) -> Result<Self, Error> {
         let (kernels, form) = (device.kernels(), design.form());
         let small = 48 * 1024;
+        let shared_bytes = form.shared_bytes(device.has_warpgroups());
         Ok(Self {
             design: *design,
             batch_norm_reduce: kernels.get(reduce::SPEC, bound)?,
@@ -106,7 +109,8 @@ impl TensorDirect {
             channels_last: kernels.find(channels_last::SPEC, small, bound)?,
             split_taps: kernels.find(split_taps::SPEC, small, bound)?,
             conv_means: kernels.find(conv_means::SPEC, small, bound)?,
-            implicit_gemm: kernels.find(form.spec, form.spec.shared_bytes, bound)?.dealt_evenly(),
+            implicit_gemm: kernels.find(form.spec, shared_bytes, bound)?.dealt_evenly(),
+            shared_bytes,
             memory: Memory::new(design, device, bound)?,
         })
     }
@@ -197,6 +201,7 @@ impl TensorDirect {
                 channel_exponent: m.channel_exponent.global(),
                 taps: m.taps.global_mut(),
                 conv,
+                columns: design.form().columns,
             };
             factors::launch(&self.split_taps, "launching split_taps", p.blocks(), &p, taps.stream(), bound)?;
             after(factors::SPLIT_TAPS)?;
@@ -217,7 +222,7 @@ impl TensorDirect {
                 conv,
                 work,
             };
-            implicit_gemm::launch(&self.implicit_gemm, &p, stream, bound)?;
+            implicit_gemm::launch(&self.implicit_gemm, self.shared_bytes, &p, stream, bound)?;
             after(implicit_gemm::STAGE)?;
             // All slices of a row have its mean, and M2 about it: they add up, whatever their counts.
             let p = BatchNormReduce {

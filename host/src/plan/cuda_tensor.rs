@@ -9,6 +9,7 @@
 //! element type decide. In default precision for f16, bf16 and f32; strict precision and f64 are [`CudaDirect`](super::CudaDirect)'s.
 
 use kernel_gpu::conv_shape::{ConvOptions, ConvShape};
+use kernel_gpu::factor_panels::Panels;
 use kernel_gpu::factors::parts;
 use kernel_gpu::implicit_gemm::{FORMS, Form};
 use kernel_gpu::input_boxes::InputBoxes;
@@ -148,15 +149,16 @@ impl CudaTensor {
     pub fn lengths(&self) -> TensorLengths {
         let (conv, boxes, shape) = (&self.conv, &self.boxes, &self.conv.shape);
         let [batch, ins, outs] = [shape.batch, shape.in_channels, shape.out_channels].map(u64::from);
-        let words = u64::from(8 * parts(self.form().element));
+        let form = self.form();
+        let panels = Panels::new(conv, parts(form.element));
         let product = |factors: &[u64]| factors.iter().fold(1u64, |product, &factor| product.saturating_mul(factor));
         TensorLengths {
             segment_sum: product(&[boxes.segments(), boxes.ranges[2].into()]),
             largest: boxes.segments(),
             box_sum: product(&[ins, boxes.boxes().into(), batch]),
             exponent: ins,
-            rows: product(&[batch, conv.volume_rows().into(), conv.row_chunks().into(), words]),
-            taps: product(&[outs, shape.taps().into(), conv.chunks().into(), words]),
+            rows: panels.input_words(conv),
+            taps: panels.kernel_words(conv, form.columns),
             channel_exponent: outs,
             slices: product(&[self.rows(), self.work.slices]),
             moments: self.rows(),

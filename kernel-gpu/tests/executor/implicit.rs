@@ -6,6 +6,7 @@ use kernel_gpu::box_sums::{self, BoxSums};
 use kernel_gpu::channels_last::{self, ChannelsLast};
 use kernel_gpu::conv_means::{self, ConvMeans};
 use kernel_gpu::element::ElementType;
+use kernel_gpu::factor_panels::{Panels, ROW, place};
 use kernel_gpu::factors::parts;
 use kernel_gpu::implicit_gemm::{FORMS, Form, ImplicitGemm};
 use kernel_gpu::input_boxes::InputBoxes;
@@ -73,18 +74,17 @@ pub fn run(setting: &Setting, schedule: Schedule, (x, w): (&[f32], &[f32]), fact
     let [input, kernel] =
         [("input", x), ("kernel", w)].map(|(name, values)| tensor(&mut memory, name, values, element));
     let (ins, rows) = (shape.in_channels as usize, case.rows());
-    let words = 8 * parts(element) as usize;
     let doubles = |count: u64| vec![f64::NAN; count as usize];
     let segment_sum = memory.buffer("segment_sum", &doubles(boxes.segments() * u64::from(boxes.ranges[2])));
     let largest = memory.buffer("largest", &vec![f32::NAN; boxes.segments() as usize]);
     let sums = u64::from(shape.in_channels) * u64::from(boxes.boxes()) * u64::from(shape.batch);
     let box_sum = memory.buffer("box_sum", &doubles(sums));
     let exponent = memory.buffer("exponent", &vec![i32::MIN; ins]);
-    let volumes = shape.batch as usize * conv.volume_rows() as usize * conv.row_chunks() as usize;
+    let panels = Panels::new(&conv, parts(element));
     // NaN of either format.
-    let input_rows = memory.buffer("rows", &vec![0x7fff_7fffu32; volumes * words]);
-    let taps = shape.out_channels as usize * shape.taps() as usize * conv.chunks() as usize;
-    let kernel_taps = memory.buffer("taps", &vec![0x7fff_7fffu32; taps * words]);
+    let input_rows = memory.buffer("rows", &vec![0x7fff_7fffu32; panels.input_words(&conv) as usize]);
+    let taps = panels.kernel_words(&conv, form.columns) as usize;
+    let kernel_taps = memory.buffer("taps", &vec![0x7fff_7fffu32; taps]);
     let channel_exponent = memory.buffer("channel_exponent", &vec![i32::MIN; shape.out_channels as usize]);
     let conv_mean = memory.buffer("conv_mean", &vec![f64::NAN; rows]);
     let slices = rows * work.slices as usize;
@@ -118,12 +118,18 @@ pub fn run(setting: &Setting, schedule: Schedule, (x, w): (&[f32], &[f32]), fact
         channel_exponent: channel_exponent.global(),
         taps: kernel_taps.global_mut(),
         conv,
+        columns: form.columns,
     };
     launch(split_taps::SPEC.name, p.blocks(), schedule, case, &memory, &p);
     let mut rows_read = input_rows.global();
     if factors == Factors::WithoutLow {
         let mut values = memory.read(&input_rows);
-        values.chunks_mut(16).for_each(|chunk| chunk[8..].fill(0));
+        for (row, words) in values.chunks_mut(ROW as usize).enumerate() {
+            for piece in [2, 3, 6, 7] {
+                let at = place(row as u32 % 8, piece) as usize % ROW as usize;
+                words[at..at + 4].fill(0);
+            }
+        }
         rows_read = memory.buffer("rows without low words", &values).global();
     }
     let p = ImplicitGemm {
@@ -139,7 +145,10 @@ pub fn run(setting: &Setting, schedule: Schedule, (x, w): (&[f32], &[f32]), fact
         work,
     };
     let every = Case { blocks: u32::MAX, ..case.clone() };
-    let device = if setting.warpgroups { Grid::warpgroups } else { |grid| grid };
+    let device = |grid: Grid| {
+        let grid = grid.shared_bytes(form.shared_bytes(setting.warpgroups));
+        if setting.warpgroups { grid.warpgroups() } else { grid }
+    };
     launch_on(device, form.spec.name, work.items(), schedule, &every, &memory, &p);
     let p = BatchNormReduce {
         slice_mean: slice_mean.global(),

@@ -58,7 +58,7 @@ pub fn launch<P>(name: &str, blocks: u64, schedule: Schedule, case: &Case, memor
 
 /// The same on a device that the grid is told of.
 pub fn launch_on<P>(
-    device: fn(Grid) -> Grid,
+    device: impl Fn(Grid) -> Grid,
     name: &str,
     blocks: u64,
     schedule: Schedule,

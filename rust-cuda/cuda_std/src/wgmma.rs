@@ -8,7 +8,8 @@
 //! Both factors lie as [`Rows`] says. Of each 64 rows of D, element (r, c) is number c mod 2 + 2·(r / 8 mod 2) of tile c / 8 of lane
 //! 4·(r mod 8) + c / 2 mod 4 of warp r / 16: the accumulators of [`mma`](crate::mma), a warp's 16 rows by 8 columns a tile.
 //!
-//! Products are [started](m128n64k16_f16) and [waited for](Products::wait); what a block does meanwhile is free. They read in the async proxy: each thread
+//! Products are [started](m128n64k16_f16) and [waited for](Products::wait), some perhaps [while the next go on](Products::wait_while); what a
+//! block does meanwhile is free. They read in the async proxy: each thread
 //! that stored factors, or waited for its `cp.async`, executes [`fence_proxy_async`](crate::bulk_copy::fence_proxy_async) before the barrier
 //! that orders them. What is only read needs no fence before it is stored again.
 //!
@@ -83,8 +84,8 @@ macro_rules! products {
         ///
         /// # Safety
         /// All 128 threads of a warpgroup call it together, with the same factors. These lie in the launch's shared memory; each was written before a
-        /// proxy fence of who wrote it and a barrier behind that, and nobody writes it before all have waited and met at a barrier. The
-        /// products before were waited for.
+        /// proxy fence of who wrote it and a barrier behind that, and nobody writes it before all have waited and met at a barrier. Of
+        /// the products before, but for the last, all were waited for.
         #[inline(always)]
         #[track_caller]
         pub unsafe fn $name<const P: usize>(factors: [[Rows; 2]; P]) -> Products<$tiles> {
@@ -146,30 +147,57 @@ products! {
 }
 
 impl<const TILES: usize> Products<TILES> {
-    /// D, complete.
+    /// D, complete, and all that was started before.
     #[inline(always)]
     #[track_caller]
     pub fn wait(self) -> [[[f32; 4]; TILES]; 2] {
         #[cfg(target_arch = "nvptx64")]
         {
-            let mut d = self.d;
             // SAFETY: waits. What comes behind takes D from the second block of instructions, and volatile ones keep their order.
             unsafe {
                 core::arch::asm!("wgmma.wait_group.sync.aligned 0;", options(nostack));
             }
-            crate::unroll!(half < 2, {
-                crate::unroll!(tile < TILES, at most 8, {
-                    let [a, b, c, e] = &mut d[half][tile];
-                    // SAFETY: no instruction.
-                    unsafe {
-                        core::arch::asm!("// {0} {1} {2} {3}", inout(reg32) *a, inout(reg32) *b, inout(reg32) *c, inout(reg32) *e,
-                            options(nomem, nostack));
-                    }
-                });
-            });
-            d
+            self.complete()
         }
         #[cfg(not(target_arch = "nvptx64"))]
         self.host.wait()
+    }
+
+    /// D, complete, while the products that were started last, `next`, go on.
+    #[inline(always)]
+    #[track_caller]
+    pub fn wait_while<const NEXT: usize>(self, next: &Products<NEXT>) -> [[[f32; 4]; TILES]; 2] {
+        #[cfg(target_arch = "nvptx64")]
+        {
+            let _ = next;
+            // SAFETY: as in `wait`; of all groups the last one, `next`, may be incomplete.
+            unsafe {
+                core::arch::asm!("wgmma.wait_group.sync.aligned 1;", options(nostack));
+            }
+            self.complete()
+        }
+        #[cfg(not(target_arch = "nvptx64"))]
+        {
+            self.host.assert_before(&next.host);
+            self.host.wait()
+        }
+    }
+
+    /// D, behind a wait.
+    #[cfg(target_arch = "nvptx64")]
+    #[inline(always)]
+    fn complete(self) -> [[[f32; 4]; TILES]; 2] {
+        let mut d = self.d;
+        crate::unroll!(half < 2, {
+            crate::unroll!(tile < TILES, at most 8, {
+                let [a, b, c, e] = &mut d[half][tile];
+                // SAFETY: no instruction.
+                unsafe {
+                    core::arch::asm!("// {0} {1} {2} {3}", inout(reg32) *a, inout(reg32) *b, inout(reg32) *c, inout(reg32) *e,
+                        options(nomem, nostack));
+                }
+            });
+        });
+        d
     }
 }

@@ -1,5 +1,7 @@
 //! Products of warpgroups in the executor: every lane reads its share of the factors, and each computes its elements of D.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::block::At;
 use super::finding::AccessKind;
 use super::ops::{self, with};
@@ -34,12 +36,23 @@ pub(crate) struct Products<const TILES: usize> {
     factors: Vec<[Rows; 2]>,
     value: fn(u16) -> f32,
     at: At,
+    /// Greater than of all products started before.
+    number: u64,
 }
+
+/// Products that were started so far, in all grids.
+static STARTED: AtomicU64 = AtomicU64::new(0);
 
 impl<const TILES: usize> Products<TILES> {
     pub(crate) fn start(operation: &'static str, factors: &[[Rows; 2]], value: fn(u16) -> f32, at: At) -> Self {
         ops::collective(operation, u32::MAX, Vec::new(), at);
-        Self { operation, factors: factors.to_vec(), value, at }
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        Self { operation, factors: factors.to_vec(), value, at, number }
+    }
+
+    /// Panics unless `next` was started behind these: waiting while it goes on would wait for it, and not for these.
+    pub(crate) fn assert_before<const NEXT: usize>(&self, next: &Products<NEXT>) {
+        assert!(self.number < next.number, "products are waited for while others go on that were started before them");
     }
 
     pub(crate) fn wait(self) -> [[[f32; 4]; TILES]; 2] {
