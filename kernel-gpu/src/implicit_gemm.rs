@@ -24,7 +24,8 @@ use cuda_std::global::{Global, GlobalMut};
 use cuda_std::launch::KernelSpec;
 
 use crate::element::ElementType;
-use crate::implicit_gemm_copies::{Buffers, THREADS};
+use crate::implicit_gemm_copies::THREADS;
+use crate::implicit_gemm_schedule::Buffers;
 use crate::phased_conv::PhasedConv;
 use crate::work::Work;
 
@@ -104,6 +105,8 @@ pub mod device {
     //! The device code.
     use core::marker::PhantomData;
 
+    use cuda_std::async_copy::{commit_group, wait_all, wait_group};
+    use cuda_std::bulk_copy::fence_proxy_async;
     use cuda_std::float::Float;
     use cuda_std::matrix::ldmatrix_x4;
     use cuda_std::shared::Shared;
@@ -116,8 +119,10 @@ pub mod device {
     use crate::factor_panels::{Panels, ROW, place};
     use crate::factors::device::{Bfloat, Factors, Half, Split};
     use crate::factors::{PLANES, power};
+    use crate::implicit_gemm_copies::device::Copies;
+    use crate::implicit_gemm_schedule::device::Table;
+    use crate::implicit_gemm_schedule::{Entry, RUN, Schedule};
     use crate::implicit_gemm_stage::device::Tile;
-    use crate::implicit_gemm_steps::{Ready, Steps};
     use crate::opaque::opaque;
     use crate::phased_conv::AxisPhase;
 
@@ -189,6 +194,58 @@ pub mod device {
         });
     }
 
+    /// A run of steps, whose table is written.
+    #[derive(Clone, Copy)]
+    struct Run<const COLUMNS: u32, const GROUP: bool> {
+        copies: Copies<COLUMNS>,
+        table: Table,
+        count: u32,
+    }
+
+    impl<const COLUMNS: u32, const GROUP: bool> Run<COLUMNS, GROUP> {
+        const BUFFERS: Buffers = Buffers::new(COLUMNS, GROUP);
+
+        /// Waits for a step; behind it, nobody reads what [`ask`](Self::ask) replaces.
+        ///
+        /// # Safety
+        /// The step is one of the run. All threads of the block come together, each having waited for the products before: all, or by warpgroups all but
+        /// the last.
+        #[inline(always)]
+        unsafe fn arrive(self, number: u32) -> Entry {
+            // SAFETY: the step is one of the run.
+            let entry = unsafe { self.table.read(number) };
+            // The last group of copies is for a step to come, unless a line begins.
+            if Self::BUFFERS.ahead == 1 || entry.begins {
+                wait_all();
+            } else {
+                wait_group::<1>();
+            }
+            if GROUP {
+                fence_proxy_async();
+            }
+            sync_threads();
+            entry
+        }
+
+        /// Asks for what is to come, as one group of copies.
+        ///
+        /// # Safety
+        /// Behind [`arrive`](Self::arrive) of this step, once, by all threads of the block.
+        #[inline(always)]
+        unsafe fn ask(self, entry: &Entry) {
+            // SAFETY: the schedule asks for rows of the tile, into buffers that nobody reads behind `arrive`.
+            unsafe {
+                if let Some(window) = entry.next_window {
+                    self.copies.bring_window(window);
+                }
+                if let Some(taps) = entry.next_taps {
+                    self.copies.bring_taps(taps);
+                }
+            }
+            commit_group();
+        }
+    }
+
     /// A thread's place in the tile. Found anew, and not kept meanwhile: the products need the registers.
     struct Place {
         lane: u32,
@@ -247,79 +304,112 @@ pub mod device {
         /// z of a tile, 2^−g of it.
         #[inline(always)]
         unsafe fn products(&self, tile: &Tile) -> Sums {
+            let (conv, panels) = (&self.p.conv, Panels::new(&self.p.conv, F::PARTS));
+            let buffers = Buffers::new(COLUMNS, GROUP);
+            let schedule = Schedule::new(conv, tile.lines(conv, panels), buffers, tile.source(conv));
+            let (copies, table) = (Copies::<COLUMNS>::new(self.p, tile, panels), Table::new(buffers));
             let mut sums: Sums = [[0.0; 4]; 16];
-            // SAFETY: the caller's promise; the block comes together.
+            let (mut done, steps) = (0, schedule.steps());
+            // SAFETY: the caller's promise; what is copied exists, and nobody reads the buffers yet. The block comes together.
             unsafe {
-                let mut steps = Steps::<COLUMNS, GROUP>::new(self.p, tile, Panels::new(&self.p.conv, F::PARTS));
-                if !GROUP {
-                    while steps.any() {
-                        let ready = steps.arrive();
-                        steps.ask();
-                        self.step(&ready, &mut sums);
-                        steps.advance();
-                    }
-                } else if steps.any() {
-                    // By turns, so that each has its registers: the tensor cores have a step to do while the one before is added.
-                    let mut even = self.start(&mut steps);
-                    loop {
-                        if !steps.any() {
-                            even.add_to(&mut sums);
-                            break;
+                if steps > 0 {
+                    copies.bring_window(schedule.window(0));
+                    for number in 0..buffers.ahead {
+                        if number < steps {
+                            copies.bring_taps(schedule.taps(number, panels.count));
                         }
-                        let odd = self.start(&mut steps);
-                        even.add_while(&odd, &mut sums);
-                        if !steps.any() {
-                            odd.add_to(&mut sums);
-                            break;
-                        }
-                        even = self.start(&mut steps);
-                        odd.add_while(&even, &mut sums);
+                        commit_group();
                     }
+                }
+                while done < steps {
+                    let count = if steps - done < RUN { steps - done } else { RUN };
+                    table.write(&schedule, panels.count, done, count);
+                    let run = Run::<COLUMNS, GROUP> { copies, table, count };
+                    if GROUP {
+                        self.by_warpgroup(run, &mut sums);
+                    } else {
+                        let mut number = 0;
+                        while number < count {
+                            let entry = run.arrive(number);
+                            run.ask(&entry);
+                            self.step(&entry, &mut sums);
+                            number += 1;
+                        }
+                    }
+                    done += count;
                 }
             }
             sums
         }
 
-        /// Starts the products of a step, four warps together, and asks for what is to come.
+        /// Adds the products of a run, four warps together; the tensor cores have a step to do while the one before is added.
         ///
         /// # Safety
-        /// The step exists, and all threads of the block come together.
+        /// All threads of the block come together.
         #[inline(always)]
-        unsafe fn start(&self, steps: &mut Steps<COLUMNS, GROUP>) -> Started {
-            // SAFETY: the caller's promise; of the products before, all but the last were waited for. Rows of the window and of the taps, the same for
-            // all threads.
+        unsafe fn by_warpgroup(&self, run: Run<COLUMNS, GROUP>, sums: &mut Sums) {
+            let mut number = 0;
+            // SAFETY: steps of the run, in order.
             unsafe {
-                let Ready { window, shift, taps, .. } = steps.arrive();
-                let rows = |plane: usize| Rows::new(window, shift, 2 * plane as u32);
-                let columns = |plane: usize| Rows::new(taps, 0, 2 * plane as u32);
+                // By turns, so that each has its registers.
+                let mut even = self.start(run, 0);
+                loop {
+                    number += 1;
+                    if number == run.count {
+                        even.add_to(sums);
+                        break;
+                    }
+                    let odd = self.start(run, number);
+                    even.add_while(&odd, sums);
+                    number += 1;
+                    if number == run.count {
+                        odd.add_to(sums);
+                        break;
+                    }
+                    even = self.start(run, number);
+                    odd.add_while(&even, sums);
+                }
+            }
+        }
+
+        /// Starts the products of a step, and asks for what is to come.
+        ///
+        /// # Safety
+        /// The step is the next one of the run; all threads of the block come together, of the products before, all but the last waited for.
+        #[inline(always)]
+        unsafe fn start(&self, run: Run<COLUMNS, GROUP>, number: u32) -> Started {
+            // SAFETY: the caller's promise. Rows of the window and of the taps, the same for all threads.
+            unsafe {
+                let entry = run.arrive(number);
+                let rows = |plane: usize| Rows::new(Shared::dynamic(0), entry.row, 2 * plane as u32);
+                let columns = |plane: usize| Rows::new(Shared::dynamic(0), entry.taps, 2 * plane as u32);
                 let started = if COLUMNS == 64 {
                     Started::Wide(F::start_64(rows, columns))
                 } else {
                     Started::Narrow(F::start_32(rows, columns))
                 };
-                steps.ask();
-                steps.advance();
+                run.ask(&entry);
                 started
             }
         }
 
         /// Adds the products of a step, each warp by itself.
         #[inline(always)]
-        unsafe fn step(&self, &Ready { window, shift, taps, chunks }: &Ready, sums: &mut Sums) {
+        unsafe fn step(&self, &Entry { row, taps, chunks, .. }: &Entry, sums: &mut Sums) {
             // SAFETY: the caller's promise.
             unsafe {
                 if chunks < Self::CHUNKS {
                     let mut chunk = 0;
                     while chunk < chunks {
-                        self.multiply::<1>(window, shift, taps, chunk, sums);
+                        self.multiply::<1>(row, taps, chunk, sums);
                         chunk += 1;
                     }
                 } else if F::PARTS == 2 {
-                    self.multiply::<1>(window, shift, taps, 0, sums);
-                    self.multiply::<1>(window, shift, taps, 1, sums);
+                    self.multiply::<1>(row, taps, 0, sums);
+                    self.multiply::<1>(row, taps, 1, sums);
                 } else {
-                    self.multiply::<2>(window, shift, taps, 0, sums);
-                    self.multiply::<2>(window, shift, taps, 2, sums);
+                    self.multiply::<2>(row, taps, 0, sums);
+                    self.multiply::<2>(row, taps, 2, sums);
                 }
             }
         }
@@ -329,23 +419,16 @@ pub mod device {
         /// # Safety
         /// They are complete; all lanes of the warp come together.
         #[inline(always)]
-        unsafe fn multiply<const CHUNKS: usize>(
-            &self,
-            window: Shared<u32>,
-            shift: u32,
-            taps: Shared<u32>,
-            chunk: u32,
-            sums: &mut Sums,
-        ) {
+        unsafe fn multiply<const CHUNKS: usize>(&self, first_row: u32, first_column: u32, chunk: u32, sums: &mut Sums) {
             let (Place { lane, row, column, .. }, planes) = (Self::place(), CHUNKS * F::PARTS as usize);
-            let first = 2 * F::PARTS * chunk;
-            let row = row + lane % 16 + shift;
-            let column = column + lane % 8 + lane / 16 * 8;
+            let (all, first) = (Shared::<u32>::dynamic(0), 2 * F::PARTS * chunk);
+            let row = first_row + row + lane % 16;
+            let column = first_column + column + lane % 8 + lane / 16 * 8;
             // [plane][8 columns]
             let mut b = [[[0u32; 2]; 4]; 2];
             unroll!(plane < 2, {
                 if plane < planes {
-                    let at = taps.offset(place(column, first + 2 * plane as u32 + lane / 8 % 2));
+                    let at = all.offset(place(column, first + 2 * plane as u32 + lane / 8 % 2));
                     // SAFETY: rows of the taps, at 16-byte boundaries.
                     let ([b0, b1, b2, b3], [b4, b5, b6, b7]) =
                         unsafe { (ldmatrix_x4(at), ldmatrix_x4(at.offset(16 * ROW))) };
@@ -357,7 +440,7 @@ pub mod device {
                     let mut a = [[0u32; 4]; 2];
                     unroll!(plane < 2, {
                         if plane < planes {
-                            let at = window.offset(place(row, first + 2 * plane as u32 + lane / 16));
+                            let at = all.offset(place(row, first + 2 * plane as u32 + lane / 16));
                             // SAFETY: rows of the window, at 16-byte boundaries.
                             a[plane] = unsafe { ldmatrix_x4(at.offset(tile as u32 * (16 * ROW))) };
                         }

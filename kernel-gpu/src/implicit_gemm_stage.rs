@@ -1,4 +1,4 @@
-//! What a block of [`implicit_gemm`](crate::implicit_gemm) multiplies next.
+//! What a block of [`implicit_gemm`](crate::implicit_gemm) multiplies, step by step.
 //!
 //! A tile meets a box of taps; its products are walked **line** by line: taps of one (j0, j1) that follow each other along the last axis, and one
 //! [panel](crate::factor_panels) of input channels. All taps of a line read the same rows, each `lag` positions further back:
@@ -8,10 +8,11 @@
 //! taps of a step     rows (the block's output channels)
 //! ```
 //!
-//! So a row of the input is brought to shared memory once for up to all taps of a line ([`implicit_gemm_copies`](crate::implicit_gemm_copies)).
+//! So a row of the input is brought to shared memory once for up to all taps of a line. Lines of one (j0, j1) follow each other: all panels of
+//! the first taps, then of the next.
 
 use crate::factor_panels::Panels;
-use crate::phased_conv::{PhasedConv, TapBox};
+use crate::phased_conv::{PhasedConv, TapBox, split};
 
 /// Rows of a window beyond the tile's.
 pub const HALO: u32 = 16;
@@ -26,22 +27,17 @@ pub struct Lines {
     panels: Panels,
 }
 
-/// Taps j to j + `taps` − 1 along the last axis, and a panel.
+/// A tap of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct Step {
+    /// The line's number.
+    pub line: u32,
     /// (j0, j1, j2) of its first tap.
     pub j: [u32; 3],
     /// How many taps it has.
     pub taps: u32,
     /// Its panel.
     pub panel: u32,
-}
-
-/// A tap of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// The line.
-    pub line: Line,
     /// The tap's number in it.
     pub tap: u32,
 }
@@ -64,54 +60,25 @@ impl Lines {
         self.taps.taps() * self.panels.count
     }
 
-    /// The first line; with no steps it has no meaning.
+    /// A step.
     #[inline(always)]
-    pub const fn first(&self) -> Line {
-        self.with(self.taps.from, 0)
+    pub const fn step(&self, number: u32) -> Step {
+        let (from, to, panels, longest) = (&self.taps.from, &self.taps.to, self.panels.count, self.longest);
+        let (n1, n2) = (to[1] - from[1], to[2] - from[2]);
+        let (pair, rest) = split(number, n2 * panels);
+        let (j0, j1) = split(pair, n1);
+        let (segment, rest) = split(rest, longest * panels);
+        let first = segment * longest;
+        let taps = if n2 - first < longest { n2 - first } else { longest };
+        let (panel, tap) = split(rest, taps);
+        let line = (pair * split(n2 + longest - 1, longest).0 + segment) * panels + panel;
+        Step { line, j: [from[0] + j0, from[1] + j1, from[2] + first], taps, panel, tap }
     }
 
+    /// Chunks of a panel that are not of zeros alone.
     #[inline(always)]
-    const fn with(&self, j: [u32; 3], panel: u32) -> Line {
-        let rest = self.taps.to[2] - j[2];
-        Line { j, taps: if rest < self.longest { rest } else { self.longest }, panel }
-    }
-
-    /// Whether it is one, and not past the last.
-    #[inline(always)]
-    pub const fn has(&self, line: &Line) -> bool {
-        line.j[0] < self.taps.to[0]
-    }
-
-    /// The line after this one: the next panel, then the next taps.
-    #[inline(always)]
-    pub const fn next(&self, line: &Line) -> Line {
-        if line.panel + 1 < self.panels.count {
-            return Line { panel: line.panel + 1, ..*line };
-        }
-        let (from, to, [j0, j1, j2]) = (&self.taps.from, &self.taps.to, line.j);
-        if j2 + line.taps < to[2] {
-            self.with([j0, j1, j2 + line.taps], 0)
-        } else if j1 + 1 < to[1] {
-            self.with([j0, j1 + 1, from[2]], 0)
-        } else {
-            self.with([j0 + 1, from[1], from[2]], 0)
-        }
-    }
-
-    /// The step after this one.
-    #[cfg(test)]
-    const fn next_step(&self, step: &Step) -> Step {
-        if step.tap + 1 < step.line.taps {
-            Step { tap: step.tap + 1, ..*step }
-        } else {
-            Step { line: self.next(&step.line), tap: 0 }
-        }
-    }
-
-    /// Chunks of a line's steps that are not of zeros alone.
-    #[inline(always)]
-    pub const fn chunks_of(&self, line: &Line) -> u32 {
-        let rest = self.chunks - line.panel * self.panels.chunks;
+    pub const fn chunks_of(&self, panel: u32) -> u32 {
+        let rest = self.chunks - panel * self.panels.chunks;
         if rest < self.panels.chunks { rest } else { self.panels.chunks }
     }
 }
@@ -120,7 +87,7 @@ pub mod device {
     //! The device code.
     use super::*;
     use crate::implicit_gemm::ImplicitGemm;
-    use crate::phased_conv::{AxisPhase, split};
+    use crate::phased_conv::AxisPhase;
 
     /// What a block computes: rows of some images by some output channels.
     pub struct Tile {
@@ -157,6 +124,13 @@ pub mod device {
             }
         }
 
+        /// The stored row that the phase's tap 0 brings to its first row, perhaps one that does not exist.
+        #[inline(always)]
+        pub fn source(&self, conv: &PhasedConv) -> u32 {
+            let origin = conv.row([self.phase[0].origin, self.phase[1].origin, self.phase[2].origin]);
+            (origin as u32).wrapping_add(self.first).wrapping_add(conv.margin[0])
+        }
+
         /// The lines of its products: none where it has no row.
         #[inline(always)]
         pub fn lines(&self, conv: &PhasedConv, panels: Panels) -> Lines {
@@ -186,19 +160,24 @@ mod tests {
             let conv = PhasedConv::new(shape, ConvOptions::none(&shape), images).unwrap();
             let panels = Panels::new(&conv, parts);
             let lines = Lines::new(&conv, TapBox { from, to }, panels);
+            assert_eq!(lines.steps(), lines.taps.taps() * panels.count);
             let mut seen = BTreeSet::new();
-            let mut at = Step { line: lines.first(), tap: 0 };
-            while lines.has(&at.line) {
-                assert!(at.line.taps <= lines.longest && (at.line.taps - 1) * images <= HALO);
-                for chunk in 0..lines.chunks_of(&at.line) {
-                    let [j0, j1, j2] = at.line.j;
-                    let chunk = at.line.panel * panels.chunks + chunk;
-                    assert!(seen.insert(([j0, j1, j2 + at.tap], chunk)));
+            let mut last = None;
+            for number in 0..lines.steps() {
+                let step = lines.step(number);
+                assert!(step.tap < step.taps && step.taps <= lines.longest && (step.taps - 1) * images <= HALO);
+                // A line's taps follow each other, and lines are numbered in order.
+                let place = (step.line, step.tap);
+                assert!(last.is_none_or(|(line, tap)| place == (line, tap + 1) || place == (line + 1, 0)), "{step:?}");
+                last = Some(place);
+                for chunk in 0..lines.chunks_of(step.panel) {
+                    let [j0, j1, j2] = step.j;
+                    let chunk = step.panel * panels.chunks + chunk;
+                    assert!(seen.insert(([j0, j1, j2 + step.tap], chunk)));
                 }
-                at = lines.next_step(&at);
             }
             assert_eq!(seen.len() as u32, lines.taps.taps() * conv.chunks());
-            assert_eq!(lines.steps(), lines.taps.taps() * panels.count);
+            assert_eq!(last.map(|(_, tap)| tap + 1), Some(lines.step(lines.steps() - 1).taps));
         }
     }
 }

@@ -41,29 +41,24 @@ pub fn is_available() -> bool {
 /// begins at a multiple of 1024 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rows {
-    /// Where the first piece would lie without swizzling.
-    address: u32,
+    /// PTX ISA, "Matrix descriptor": where the first piece would lie without swizzling, over 16; eight rows further are 1024 bytes; 128-byte
+    /// swizzle.
+    descriptor: u64,
 }
 
 impl Rows {
     /// Of rows that begin at `matrix`: those from `row` on, and of each the pieces `piece`, which is even, and `piece` + 1.
     #[inline(always)]
     pub fn new(matrix: Shared<u32>, row: u32, piece: u32) -> Self {
-        Self { address: matrix.address() + ROW_BYTES * row + 16 * piece }
+        const FIXED: u64 = 1 << 16 | (8 * ROW_BYTES as u64 / 16) << 32 | 1 << 62;
+        // A sum, so that what all pieces have in common is computed once.
+        Self { descriptor: FIXED + (matrix.address() / 16 + ROW_BYTES / 16 * row) as u64 + piece as u64 }
     }
 
     /// Where row `row` of these begins, but for swizzling.
     #[cfg(not(target_arch = "nvptx64"))]
     pub(crate) fn row(self, row: u32) -> u32 {
-        self.address + ROW_BYTES * row
-    }
-
-    /// PTX ISA, "Matrix descriptor": the start over 16; eight rows further are 1024 bytes; 128-byte swizzle.
-    #[cfg(target_arch = "nvptx64")]
-    #[inline(always)]
-    fn descriptor(self) -> u64 {
-        const FIXED: u64 = 1 << 16 | (8 * ROW_BYTES as u64 / 16) << 32 | 1 << 62;
-        FIXED | (self.address / 16) as u64
+        16 * (self.descriptor as u32 & 0x3fff) + ROW_BYTES * row
     }
 }
 
@@ -93,7 +88,7 @@ macro_rules! products {
             #[cfg(target_arch = "nvptx64")]
             {
                 let mut d = [0f32; 8 * $tiles];
-                let [x, y, z, u, v, w] = [0, 1, 2, 3, 4, 5].map(|i| factors[i % P].map(Rows::descriptor));
+                let [x, y, z, u, v, w] = [0, 1, 2, 3, 4, 5].map(|i| factors[i % P].map(|rows| rows.descriptor));
                 // SAFETY: the caller's promise. Nothing but the wait's block of instructions takes D's registers.
                 unsafe {
                     match P {
