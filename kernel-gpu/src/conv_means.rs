@@ -12,7 +12,7 @@
 //! input channels of its group, a group's distance apart, in order; then the lanes add up as a tree, then the warps in order.
 //!
 //! Where every tap carries all of its input channel there is one box, and Σ_k w is made first: some input channels' taps, as many as shared memory holds, are copied
-//! there, neighbours neighbouring taps, and a thread adds up those of one.
+//! there, neighbours neighbouring taps, and a thread adds up those of one (f32 by `cp.async`: all of them are on their way at once).
 //!
 //! **Cost.** Reads w once for eight images; 8 f64 FMA a tap, or with one box an f64 addition a tap and 8 FMA an input channel, unless its sum
 //! is infinite.
@@ -54,7 +54,7 @@ const OF_WARP: u32 = IMAGES + 1;
 /// Bytes of what the warps hand on.
 const HANDED_BYTES: u32 = 8 * WARPS * OF_WARP;
 /// Words of taps in shared memory at once.
-const HELD_WORDS: u32 = 10 << 10;
+const HELD_WORDS: u32 = 14 << 10;
 /// Input channels that these should be enough for: with fewer, threads are idle.
 const LEAST_HELD: u32 = 64;
 
@@ -90,8 +90,7 @@ impl ConvMeans {
     /// Input channels whose taps are in shared memory at once.
     #[inline(always)]
     const fn held(&self) -> u32 {
-        let fitting = split(HELD_WORDS, self.held_row()).0;
-        if fitting < SPEC.threads { fitting } else { SPEC.threads }
+        split(HELD_WORDS, self.held_row()).0
     }
 
     /// Whether Σ_k w is made first.
@@ -108,7 +107,9 @@ impl ConvMeans {
 
 pub mod device {
     //! The device code.
+    use cuda_std::async_copy::{copy, wait_all};
     use cuda_std::float::Float;
+    use cuda_std::global::Global;
     use cuda_std::shared::Shared;
     use cuda_std::thread::{block_idx_x, grid_dim_x, lane_index, sync_threads, thread_idx_x, warp_index};
     use cuda_std::warp::shuffle_xor;
@@ -245,34 +246,31 @@ pub mod device {
         let mut first = 0;
         while first < ins {
             let count = if ins - first < at_once { ins - first } else { at_once };
-            // A warp's lanes are neighbouring taps, of as many input channels as they are enough for; four at a time.
+            // A warp's lanes are neighbouring taps, of as many input channels as they are enough for.
             let mut channel = warp_index() * each + (lane >> bits);
             while channel < count {
                 let mut tap = lane & (lanes - 1);
                 while tap < taps {
-                    let mut bits = [0u32; FLIGHT];
-                    unroll!(i < 4, {
-                        let channel = channel + i as u32 * apart;
-                        if channel < count {
-                            // SAFETY: a tap of an input channel and an output channel of the group.
-                            bits[i] = unsafe { of_group.bits::<NARROW>((first + channel) as u64 * row + tap as u64) };
+                    let (from, to) = ((first + channel) as u64 * row + tap as u64, channel * p.held_row() + tap);
+                    // SAFETY: a tap of an input channel and an output channel of the group; a place of this thread's, of the rows that fit; what was
+                    // there has been read.
+                    unsafe {
+                        if NARROW {
+                            held.store(to, p.kernel.widen::<NARROW>(of_group.bits::<NARROW>(from)));
+                        } else {
+                            let from = of_group.address() + 4 * from;
+                            copy::<4, f32>(held.offset(to), Global::from_address(from));
                         }
-                    });
-                    unroll!(i < 4, {
-                        let channel = channel + i as u32 * apart;
-                        if channel < count {
-                            // SAFETY: a place of this thread's, of the rows that fit; what was there has been read.
-                            unsafe { held.store(channel * p.held_row() + tap, p.kernel.widen::<NARROW>(bits[i])) };
-                        }
-                    });
+                    }
                     tap += lanes;
                 }
-                channel += FLIGHT as u32 * apart;
+                channel += apart;
             }
+            wait_all();
             sync_threads();
-            if thread < count {
-                let (channel, taps_at) =
-                    ((item.group * ins + first + thread) as u64, held.offset(thread * p.held_row()));
+            let mut mine = thread;
+            while mine < count {
+                let (channel, taps_at) = ((item.group * ins + first + mine) as u64, held.offset(mine * p.held_row()));
                 let of_images = p.sum.offset(channel * shape.batch as u64 + item.image as u64);
                 let mut of = [0f64; 8];
                 unroll!(b < 8, {
@@ -283,16 +281,21 @@ pub mod device {
                 });
                 // SAFETY: an input channel; its taps are behind a barrier.
                 unsafe {
-                    let (mut sum, mut largest) = (0f64, 0f32);
+                    let (mut sums, mut largest) = ([0f64; 4], 0f32);
                     let mut tap = 0;
                     while tap < taps {
-                        let value = taps_at.load(tap);
-                        sum += value as f64;
-                        // Not what is not finite.
-                        let size = value.abs();
-                        largest = if size > largest && size < f32::INFINITY { size } else { largest };
-                        tap += 1;
+                        unroll!(i < 4, {
+                            if tap + (i as u32) < taps {
+                                let value = taps_at.load(tap + i as u32);
+                                sums[i] += value as f64;
+                                // Not what is not finite.
+                                let size = value.abs();
+                                largest = if size > largest && size < f32::INFINITY { size } else { largest };
+                            }
+                        });
+                        tap += 4;
                     }
+                    let sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
                     let size = ((largest as f64 * power(p.exponent.load(channel))).to_bits() >> 32) as u32;
                     found.largest = if size > found.largest { size } else { found.largest };
                     let mut finite = true;
@@ -315,6 +318,7 @@ pub mod device {
                         }
                     }
                 }
+                mine += SPEC.threads;
             }
             sync_threads();
             first += at_once;

@@ -121,7 +121,7 @@ pub mod device {
     use crate::factors::{PLANES, power};
     use crate::implicit_gemm_copies::device::Copies;
     use crate::implicit_gemm_schedule::device::Table;
-    use crate::implicit_gemm_schedule::{Entry, RUN, Schedule};
+    use crate::implicit_gemm_schedule::{Entry, Schedule};
     use crate::implicit_gemm_stage::device::Tile;
     use crate::opaque::opaque;
     use crate::phased_conv::AxisPhase;
@@ -195,25 +195,25 @@ pub mod device {
     }
 
     /// A run of steps, whose table is written.
-    #[derive(Clone, Copy)]
     struct Run<const COLUMNS: u32, const GROUP: bool> {
         copies: Copies<COLUMNS>,
         table: Table,
         count: u32,
+        /// The next step.
+        number: u32,
     }
 
     impl<const COLUMNS: u32, const GROUP: bool> Run<COLUMNS, GROUP> {
         const BUFFERS: Buffers = Buffers::new(COLUMNS, GROUP);
 
-        /// Waits for a step; behind it, nobody reads what [`ask`](Self::ask) replaces.
+        /// Waits for the next step; behind it, nobody reads what [`ask`](Self::ask) replaces.
         ///
         /// # Safety
-        /// The step is one of the run. All threads of the block come together, each having waited for the products before: all, or by warpgroups all but
-        /// the last.
+        /// There is one. All threads of the block come together, each having waited for the products before: all, or by warpgroups all but the last.
         #[inline(always)]
-        unsafe fn arrive(self, number: u32) -> Entry {
-            // SAFETY: the step is one of the run.
-            let entry = unsafe { self.table.read(number) };
+        unsafe fn arrive(&self) -> Entry {
+            // SAFETY: the table has the step.
+            let entry = unsafe { self.table.read(self.number) };
             // The last group of copies is for a step to come, unless a line begins.
             if Self::BUFFERS.ahead == 1 || entry.begins {
                 wait_all();
@@ -227,12 +227,12 @@ pub mod device {
             entry
         }
 
-        /// Asks for what is to come, as one group of copies.
+        /// Asks for what is to come, as one group of copies, and goes on to the next step.
         ///
         /// # Safety
-        /// Behind [`arrive`](Self::arrive) of this step, once, by all threads of the block.
+        /// Behind [`arrive`](Self::arrive), once, by all threads of the block.
         #[inline(always)]
-        unsafe fn ask(self, entry: &Entry) {
+        unsafe fn ask(&mut self, entry: &Entry) {
             // SAFETY: the schedule asks for rows of the tile, into buffers that nobody reads behind `arrive`.
             unsafe {
                 if let Some(window) = entry.next_window {
@@ -243,6 +243,7 @@ pub mod device {
                 }
             }
             commit_group();
+            self.number += 1;
         }
     }
 
@@ -306,7 +307,7 @@ pub mod device {
         unsafe fn products(&self, tile: &Tile) -> Sums {
             let (conv, panels) = (&self.p.conv, Panels::new(&self.p.conv, F::PARTS));
             let buffers = Buffers::new(COLUMNS, GROUP);
-            let schedule = Schedule::new(conv, tile.lines(conv, panels), buffers, tile.source(conv));
+            let schedule = Schedule::new(conv, tile.lines(conv, panels, buffers.halo), buffers, tile.source(conv));
             let (copies, table) = (Copies::<COLUMNS>::new(self.p, tile, panels), Table::new(buffers));
             let mut sums: Sums = [[0.0; 4]; 16];
             let (mut done, steps) = (0, schedule.steps());
@@ -322,18 +323,16 @@ pub mod device {
                     }
                 }
                 while done < steps {
-                    let count = if steps - done < RUN { steps - done } else { RUN };
+                    let count = if steps - done < buffers.run { steps - done } else { buffers.run };
                     table.write(&schedule, panels.count, done, count);
-                    let run = Run::<COLUMNS, GROUP> { copies, table, count };
+                    let mut run = Run::<COLUMNS, GROUP> { copies, table, count, number: 0 };
                     if GROUP {
-                        self.by_warpgroup(run, &mut sums);
+                        self.by_warpgroup(&mut run, &mut sums);
                     } else {
-                        let mut number = 0;
-                        while number < count {
-                            let entry = run.arrive(number);
+                        while run.number < count {
+                            let entry = run.arrive();
                             run.ask(&entry);
                             self.step(&entry, &mut sums);
-                            number += 1;
                         }
                     }
                     done += count;
@@ -347,40 +346,37 @@ pub mod device {
         /// # Safety
         /// All threads of the block come together.
         #[inline(always)]
-        unsafe fn by_warpgroup(&self, run: Run<COLUMNS, GROUP>, sums: &mut Sums) {
-            let mut number = 0;
+        unsafe fn by_warpgroup(&self, run: &mut Run<COLUMNS, GROUP>, sums: &mut Sums) {
             // SAFETY: steps of the run, in order.
             unsafe {
                 // By turns, so that each has its registers.
-                let mut even = self.start(run, 0);
+                let mut even = self.start(run);
                 loop {
-                    number += 1;
-                    if number == run.count {
+                    if run.number == run.count {
                         even.add_to(sums);
                         break;
                     }
-                    let odd = self.start(run, number);
+                    let odd = self.start(run);
                     even.add_while(&odd, sums);
-                    number += 1;
-                    if number == run.count {
+                    if run.number == run.count {
                         odd.add_to(sums);
                         break;
                     }
-                    even = self.start(run, number);
+                    even = self.start(run);
                     odd.add_while(&even, sums);
                 }
             }
         }
 
-        /// Starts the products of a step, and asks for what is to come.
+        /// Starts the products of the run's next step, and asks for what is to come.
         ///
         /// # Safety
-        /// The step is the next one of the run; all threads of the block come together, of the products before, all but the last waited for.
+        /// There is one; all threads of the block come together, of the products before, all but the last waited for.
         #[inline(always)]
-        unsafe fn start(&self, run: Run<COLUMNS, GROUP>, number: u32) -> Started {
+        unsafe fn start(&self, run: &mut Run<COLUMNS, GROUP>) -> Started {
             // SAFETY: the caller's promise. Rows of the window and of the taps, the same for all threads.
             unsafe {
-                let entry = run.arrive(number);
+                let entry = run.arrive();
                 let rows = |plane: usize| Rows::new(Shared::dynamic(0), entry.row, 2 * plane as u32);
                 let columns = |plane: usize| Rows::new(Shared::dynamic(0), entry.taps, 2 * plane as u32);
                 let started = if COLUMNS == 64 {

@@ -1,7 +1,7 @@
 //! How what a block of [`implicit_gemm`](crate::implicit_gemm) multiplies gets into shared memory.
 //!
 //! ```text
-//! window of a line    152 rows at most, from a multiple of eight on
+//! window of a line    the tile's rows and more, from a multiple of eight on
 //! taps of a step      a row an output channel of the tile
 //! ```
 //!
@@ -9,7 +9,6 @@
 //! their pieces of 16 bytes (`cp.async`), and neither needs an address of its own.
 
 use crate::factor_panels::ROW;
-use crate::implicit_gemm_schedule::WINDOW;
 use crate::phased_conv::ROWS;
 
 /// Threads of a block.
@@ -18,8 +17,9 @@ pub const THREADS: u32 = 128;
 const AT_ONCE: u32 = 16 * THREADS;
 const ROWS_AT_ONCE: u32 = AT_ONCE / (4 * ROW);
 
-// A window is copied eight times at once, and what is more of it twice.
-const _: () = assert!(ROWS == 8 * ROWS_AT_ONCE && WINDOW <= 10 * ROWS_AT_ONCE);
+// The tile's rows are copied eight times at once, and what a window has beyond them three times, as far as it is there.
+const _: () = assert!(ROWS == 8 * ROWS_AT_ONCE);
+const MORE: u32 = 3;
 
 pub mod device {
     //! The device code.
@@ -68,8 +68,8 @@ pub mod device {
                 Self::bring(asked.row, 0, from, 8);
                 // The thread's row of those that are more.
                 let row = opaque(thread_idx_x()) / (ROW / 4);
-                unroll!(i < 2, {
-                    if row + i as u32 * ROWS_AT_ONCE < asked.more {
+                unroll!(i < 3, {
+                    if i < MORE as usize && row + i as u32 * ROWS_AT_ONCE < asked.more {
                         Self::bring(asked.row, 8 + i as u32, from, 1);
                     }
                 });

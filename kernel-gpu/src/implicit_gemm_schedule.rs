@@ -7,31 +7,31 @@
 //! Windows have buffers by turns, and taps. Each is asked for again behind the barrier that its last readers have come to: where products are
 //! made at once, those of step s − 1; by warpgroups those of step s − 2, for step s − 1 may be in flight.
 //!
-//! What a step needs is worked out for [`RUN`] steps at once, one a thread, and kept in shared memory: it takes divisions.
+//! What a step needs is worked out for some hundred steps at once, one a thread, and kept in shared memory: it takes divisions.
 
 use crate::factor_panels::{ROW, input_panel_words};
-use crate::implicit_gemm_stage::{HALO, Lines, Step};
+use crate::implicit_gemm_stage::{Lines, Step};
 use crate::phased_conv::{PhasedConv, ROWS};
 
-/// Steps of a table.
-pub const RUN: u32 = 256;
 /// Words of what a step needs.
 const WORDS: u32 = 4;
-/// Rows of a window: before its first there may be seven.
-pub const WINDOW: u32 = ROWS + HALO + 8;
 
-// Buffers begin where rows of eight do: behind windows, and behind taps of 32 channels or 64.
-const _: () = assert!(WINDOW.is_multiple_of(8) && ROW == 32);
+// Buffers begin where rows of eight do.
+const _: () = assert!(ROWS.is_multiple_of(8) && ROW == 32);
 
 /// The buffers of a block, one after the other: windows, taps, and the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buffers {
     /// Output channels of its tile.
     pub columns: u32,
+    /// Rows of a window beyond the tile's.
+    pub halo: u32,
     /// Windows.
     pub windows: u32,
     /// Buffers of taps.
     pub taps: u32,
+    /// Steps of the table.
+    pub run: u32,
     /// Steps that taps are asked for ahead: as far as buffers reach that nobody reads.
     pub ahead: u32,
 }
@@ -42,30 +42,38 @@ impl Buffers {
     #[inline(always)]
     pub const fn new(columns: u32, warpgroups: bool) -> Self {
         let (windows, taps) = if !warpgroups { (2, 2) } else { (3, if columns == 64 { 4 } else { 3 }) };
-        Self { columns, windows, taps, ahead: taps - if warpgroups { 2 } else { 1 } }
+        let halo = if columns == 64 { 32 } else { 16 };
+        let run = if columns == 64 && warpgroups { 512 } else { 128 };
+        Self { columns, halo, windows, taps, run, ahead: taps - if warpgroups { 2 } else { 1 } }
+    }
+
+    /// Rows of a window: before its first there may be seven.
+    #[inline(always)]
+    pub const fn window_rows(&self) -> u32 {
+        ROWS + self.halo + 8
     }
 
     /// The first row of a window.
     #[inline(always)]
     const fn window(&self, number: u32) -> u32 {
-        (number % self.windows) * WINDOW
+        (number % self.windows) * self.window_rows()
     }
 
     /// The first row of taps.
     #[inline(always)]
     const fn taps(&self, number: u32) -> u32 {
-        self.windows * WINDOW + (number % self.taps) * self.columns
+        self.windows * self.window_rows() + (number % self.taps) * self.columns
     }
 
     /// Bytes before the table.
     #[inline(always)]
     const fn table(&self) -> u32 {
-        4 * ROW * (self.windows * WINDOW + self.taps * self.columns)
+        4 * ROW * (self.windows * self.window_rows() + self.taps * self.columns)
     }
 
     /// Bytes of shared memory.
     pub const fn bytes(&self) -> u32 {
-        self.table() + 4 * WORDS * RUN
+        self.table() + 4 * WORDS * self.run
     }
 }
 
@@ -106,7 +114,8 @@ impl Entry {
         let none = Asked { from: NOTHING, row: 0, more: 0 };
         let window = if let Some(asked) = self.next_window { asked } else { none };
         let taps = if let Some(asked) = self.next_taps { asked } else { none };
-        let places = window.more | window.row << 5 | taps.row << 13 | self.chunks << 24 | (self.begins as u32) << 27;
+        // Rows are multiples of eight below 2^11.
+        let places = window.more | window.row << 3 | taps.row << 11 | self.chunks << 22 | (self.begins as u32) << 25;
         [self.row | self.taps << 16, window.from, taps.from, places]
     }
 
@@ -117,10 +126,10 @@ impl Entry {
         Self {
             row: rows & 0xffff,
             taps: rows >> 16,
-            chunks: places >> 24 & 7,
-            begins: places >> 27 & 1 == 1,
-            next_window: asked(window, places >> 5 & 0x7f8, places & 31),
-            next_taps: asked(taps, places >> 13 & 0x7f8, 0),
+            chunks: places >> 22 & 7,
+            begins: places >> 25 & 1 == 1,
+            next_window: asked(window, places >> 3 & 0x7f8, places & 63),
+            next_taps: asked(taps, places >> 11 & 0x7f8, 0),
         }
     }
 }
@@ -219,7 +228,7 @@ pub mod device {
         /// Writes what `count` steps from `first` on need.
         ///
         /// # Safety
-        /// They exist, RUN at most; all threads of the block come together.
+        /// They exist, as many as the table holds at most; all threads of the block come together.
         #[inline(always)]
         pub unsafe fn write(self, schedule: &Schedule, panels: u32, first: u32, count: u32) {
             sync_threads(); // the last run is no longer read
@@ -270,11 +279,12 @@ mod tests {
             let conv = PhasedConv::new(shape, ConvOptions::none(&shape), images).unwrap();
             let panels = Panels::new(&conv, 2);
             let buffers = Buffers::new(columns, warpgroups);
-            let lines = Lines::new(&conv, TapBox { from: [0; 3], to }, panels);
+            let lines = Lines::new(&conv, TapBox { from: [0; 3], to }, panels, buffers.halo);
+            let window_rows = buffers.window_rows();
             let schedule = Schedule::new(&conv, lines, buffers, 400);
             let held = |asked: Asked, rows: u32| (asked.row, rows);
             // (first row, rows) → the step in whose group it was asked for, and whether it has been read since.
-            let mut asked = vec![(held(schedule.window(0), WINDOW), -(buffers.ahead as i64))];
+            let mut asked = vec![(held(schedule.window(0), window_rows), -(buffers.ahead as i64))];
             for number in 0..buffers.ahead.min(schedule.steps()) {
                 let taps = schedule.taps(number, panels.count);
                 asked.push((held(taps, columns), number as i64 - buffers.ahead as i64));
@@ -291,12 +301,12 @@ mod tests {
                     latest.is_some_and(|&(_, group)| group < number as i64 - waited)
                 };
                 assert!(there(entry.row, ROWS) && there(entry.taps, columns), "{number}: {entry:?}");
-                read.push([(entry.row / WINDOW * WINDOW, WINDOW), (entry.taps, columns)]);
+                read.push([(entry.row / window_rows * window_rows, window_rows), (entry.taps, columns)]);
                 let in_use = &read[read.len().saturating_sub(if warpgroups { 2 } else { 1 })..];
-                for (asked_for, rows) in [(entry.next_window, WINDOW), (entry.next_taps, columns)] {
+                for (asked_for, rows) in [(entry.next_window, window_rows), (entry.next_taps, columns)] {
                     let Some(new) = asked_for else { continue };
                     assert!(in_use.iter().flatten().all(|&(row, held)| new.row + rows <= row || row + held <= new.row));
-                    assert!(new.row.is_multiple_of(8) && ROWS + new.more <= WINDOW);
+                    assert!(new.row.is_multiple_of(8) && ROWS + new.more <= window_rows);
                     asked.push((held(new, rows), number as i64));
                 }
             }

@@ -14,9 +14,6 @@
 use crate::factor_panels::Panels;
 use crate::phased_conv::{PhasedConv, TapBox, split};
 
-/// Rows of a window beyond the tile's.
-pub const HALO: u32 = 16;
-
 /// The lines of a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lines {
@@ -43,11 +40,11 @@ pub struct Step {
 }
 
 impl Lines {
-    /// Of a tile that meets those taps.
+    /// Of a tile that meets those taps, where a window has `halo` rows beyond the tile's.
     #[inline(always)]
-    pub const fn new(conv: &PhasedConv, taps: TapBox, panels: Panels) -> Self {
+    pub const fn new(conv: &PhasedConv, taps: TapBox, panels: Panels, halo: u32) -> Self {
         let apart = conv.lag[2] * conv.images;
-        let longest = match HALO.checked_div(apart) {
+        let longest = match halo.checked_div(apart) {
             Some(more) => 1 + more,
             None => 1,
         };
@@ -133,13 +130,13 @@ pub mod device {
 
         /// The lines of its products: none where it has no row.
         #[inline(always)]
-        pub fn lines(&self, conv: &PhasedConv, panels: Panels) -> Lines {
+        pub fn lines(&self, conv: &PhasedConv, panels: Panels, halo: u32) -> Lines {
             let (rows, end) = (conv.rows_of(&self.phase), self.first + conv.tile_positions());
             let taps = match self.first < rows {
                 true => conv.meeting(&self.phase, self.first, if end < rows { end } else { rows }),
                 false => TapBox { from: [0; 3], to: [0; 3] },
             };
-            Lines::new(conv, taps, panels)
+            Lines::new(conv, taps, panels, halo)
         }
     }
 }
@@ -159,13 +156,13 @@ mod tests {
             let shape = ConvShape { batch: 8, in_channels: channels, out_channels: 1, input: [9; 3], kernel: [9; 3] };
             let conv = PhasedConv::new(shape, ConvOptions::none(&shape), images).unwrap();
             let panels = Panels::new(&conv, parts);
-            let lines = Lines::new(&conv, TapBox { from, to }, panels);
+            let lines = Lines::new(&conv, TapBox { from, to }, panels, 16);
             assert_eq!(lines.steps(), lines.taps.taps() * panels.count);
             let mut seen = BTreeSet::new();
             let mut last = None;
             for number in 0..lines.steps() {
                 let step = lines.step(number);
-                assert!(step.tap < step.taps && step.taps <= lines.longest && (step.taps - 1) * images <= HALO);
+                assert!(step.tap < step.taps && step.taps <= lines.longest && (step.taps - 1) * images <= 16);
                 // A line's taps follow each other, and lines are numbered in order.
                 let place = (step.line, step.tap);
                 assert!(last.is_none_or(|(line, tap)| place == (line, tap + 1) || place == (line + 1, 0)), "{step:?}");

@@ -4,10 +4,12 @@
 //! (c, k, chunk of 16 channels):   w[ci,c,k]·2^(e[ci] − g[c]), as [`factors`](crate::factors) says
 //! ```
 //!
-//! So a product of factors is `2^−g[c]` of the product, whatever the channels' scales. g: [`conv_means`](crate::conv_means).
+//! So a product of factors is `2^−g[c]` of the product, whatever the channels' scales. g: [`conv_means`](crate::conv_means); where they go:
+//! [`factor_panels`](crate::factor_panels).
 //!
-//! The (c, k) of an input channel and a group are one run of memory. So a warp takes 32 neighbouring (c, k) of a chunk, which it reads in whole
-//! lines and writes in whole sectors, and the warps of a block the next chunks of these. Where they go: [`factor_panels`](crate::factor_panels).
+//! A block takes eight output channels and some taps of a panel: of each input channel they are one run of memory, or eight, and what comes of
+//! each tap is eight rows, a kilobyte. In between they lie in shared memory, where a lane finds eight input channels of a (c, k) in banks
+//! that no other lane of its warp uses.
 //!
 //! **Cost.** Reads w once and writes as much.
 //!
@@ -18,8 +20,8 @@ use cuda_std::launch::KernelSpec;
 
 use crate::element::Tensor;
 use crate::factor_panels::{Panels, channel_tiles};
-use crate::factors::{STORE_BYTES, parts};
-use crate::phased_conv::PhasedConv;
+use crate::factors::parts;
+use crate::phased_conv::{PhasedConv, split};
 
 /// The parameters.
 #[repr(C)]
@@ -41,10 +43,27 @@ pub struct SplitTaps {
 
 /// Warps of a block.
 const WARPS: u32 = 8;
+/// Output channels of a block.
+const CHANNELS: u32 = 8;
+/// Input channels of a panel times taps of a block, at most: 32 taps of 32 channels, 16 of 64.
+const HELD: u32 = 32 * 32;
+
+/// Words from an output channel to the next in shared memory, for so many taps. What is between eight of them and the next input channel makes that distance
+/// 1 more than a multiple of 4, or of 8 if it is odd.
+#[inline(always)]
+const fn channel_pitch(taps: u32) -> u32 {
+    taps + 1
+}
 
 /// The launch.
-pub const SPEC: KernelSpec =
-    KernelSpec { name: "split_taps", threads: 32 * WARPS, min_blocks: 2, shared_bytes: WARPS * STORE_BYTES };
+pub const SPEC: KernelSpec = KernelSpec {
+    name: "split_taps",
+    threads: 32 * WARPS,
+    min_blocks: 2,
+    shared_bytes: 4 * 64 * (CHANNELS * channel_pitch(16) + 1),
+};
+// 32 taps of 32 input channels need no more.
+const _: () = assert!(4 * 32 * (CHANNELS * channel_pitch(32) + 1) <= SPEC.shared_bytes);
 
 impl SplitTaps {
     #[inline(always)]
@@ -52,38 +71,55 @@ impl SplitTaps {
         Panels::new(&self.conv, parts(self.kernel.element()))
     }
 
-    /// Runs of 32 (c, k) of a group, of whole tiles.
+    /// Taps of a block.
     #[inline(always)]
-    const fn column_runs(&self) -> u64 {
-        let channels = channel_tiles(&self.conv, self.columns) * self.columns;
-        // Tiles are of 32 or 64.
-        channels as u64 / 32 * self.conv.shape.taps() as u64
+    const fn taps_held(&self) -> u32 {
+        if parts(self.kernel.element()) == 2 { HELD / 32 } else { HELD / 64 }
     }
 
-    /// Runs of 32 (c, k) of a chunk: all of a group's chunks, then the next run, then the next group.
+    /// Runs of as many taps.
     #[inline(always)]
-    const fn items(&self) -> u64 {
-        self.conv.options.groups as u64 * self.column_runs() * self.panels().all_chunks() as u64
+    const fn tap_runs(&self) -> u32 {
+        split(self.conv.shape.taps() + self.taps_held() - 1, self.taps_held()).0
     }
 
-    /// Blocks that have work.
+    /// Eights of output channels of a group, of whole tiles.
+    #[inline(always)]
+    const fn eights(&self) -> u32 {
+        channel_tiles(&self.conv, self.columns) * (self.columns / CHANNELS)
+    }
+
+    /// Blocks that have work: all runs of taps of a panel, then the next panel, then the next channels.
     pub const fn blocks(&self) -> u64 {
-        self.items().div_ceil(WARPS as u64)
+        let of_group = self.eights() as u64 * self.panels().count as u64 * self.tap_runs() as u64;
+        self.conv.options.groups as u64 * of_group
     }
 }
 
 pub mod device {
     //! The device code.
     use cuda_std::shared::Shared;
-    use cuda_std::thread::{block_idx_x, grid_dim_x, lane_index, warp_index};
+    use cuda_std::thread::{block_idx_x, grid_dim_x, lane_index, sync_threads, thread_idx_x, warp_index};
     use cuda_std::{kernel, unroll};
 
     use super::*;
     use crate::conv_shape::div_rem;
     use crate::factor_panels::{ROW, place};
-    use crate::factors::device::{store_chunks, words};
+    use crate::factors::device::words;
     use crate::factors::power;
-    use crate::phased_conv::{CHUNK, split};
+    use crate::phased_conv::CHUNK;
+
+    /// What a block writes: the factors of a panel of eight output channels and some taps.
+    #[derive(Clone, Copy)]
+    struct Item {
+        group: u32,
+        panel: u32,
+        /// The first of its output channels in the group.
+        channel: u32,
+        /// The first tap, and how many.
+        tap: u32,
+        taps: u32,
+    }
 
     /// See the module.
     ///
@@ -91,71 +127,140 @@ pub mod device {
     /// The arrays hold what the fields say and nobody else accesses the output; the launch is as [`SPEC`] says.
     #[kernel(max_threads = 256, min_blocks = 2)]
     pub unsafe fn split_taps(p: SplitTaps) {
-        let warp = warp_index();
-        let mut item = block_idx_x() as u64 * WARPS as u64 + warp as u64;
-        while item < p.items() {
-            let (rest, chunk) = div_rem(item, p.panels().all_chunks() as u64);
-            let (group, run) = div_rem(rest, p.column_runs());
-            let (group, chunk) = (group as u32, chunk as u32);
-            // SAFETY: a run and a chunk that exist, of this warp, whose lanes are together.
+        let (taps, held) = (p.conv.shape.taps(), p.taps_held());
+        let mut number = block_idx_x() as u64;
+        while number < p.blocks() {
+            let (rest, run) = div_rem(number, p.tap_runs() as u64);
+            let (rest, panel) = div_rem(rest, p.panels().count as u64);
+            let (group, eight) = div_rem(rest, p.eights() as u64);
+            let tap = run as u32 * held;
+            let count = if taps - tap < held { taps - tap } else { held };
+            let item =
+                Item { group: group as u32, panel: panel as u32, channel: eight as u32 * CHANNELS, tap, taps: count };
+            // SAFETY: the item exists and is this block's; all its threads come together.
             unsafe {
                 match p.kernel.is_narrow() {
-                    true => write::<true>(&p, warp, group, 32 * run, chunk),
-                    false => write::<false>(&p, warp, group, 32 * run, chunk),
+                    true => load::<true>(&p, item),
+                    false => load::<false>(&p, item),
                 }
+                sync_threads();
+                store(&p, item);
+                sync_threads();
             }
-            item += grid_dim_x() as u64 * WARPS as u64;
+            number += grid_dim_x() as u64;
         }
     }
 
-    /// Writes the factors of a chunk of the (c, k) of a group from number `start` on, one a lane.
+    /// In the place of an element: a zero is stored, or nothing.
+    const ZERO: u32 = u32::MAX - 1;
+    const NOWHERE: u32 = u32::MAX;
+
+    /// Words from an input channel to the next in shared memory: the lanes' eights of them are as many banks apart.
+    #[inline(always)]
+    fn input_pitch(p: &SplitTaps) -> u32 {
+        CHANNELS * channel_pitch(p.taps_held()) + 1
+    }
+
+    /// Brings an item's scaled taps to shared memory, zeros where there is no such channel.
     ///
     /// # Safety
-    /// They exist and are this warp's; all its lanes come together; `NARROW` is whether elements are.
+    /// The item exists; nobody reads shared memory; `NARROW` is whether elements are.
     #[inline(always)]
-    unsafe fn write<const NARROW: bool>(p: &SplitTaps, warp: u32, group: u32, start: u64, chunk: u32) {
-        let (conv, panels, taps) = (&p.conv, p.panels(), p.conv.shape.taps());
-        let (ins, first) = (conv.in_channels, chunk * CHUNK);
-        let (first_c, first_k) = div_rem(start, taps as u64);
-        // (c, k) of a lane.
-        let of = |lane: u32| {
-            let (further, k) = split(first_k as u32 + lane, taps);
-            (first_c as u32 + further, k)
-        };
-        let (channel, c) = ((group * ins + first) as u64, of(lane_index()).0);
-        let mut values = [0f32; CHUNK as usize];
-        if c < conv.out_channels {
-            let columns = conv.out_channels as u64 * taps as u64;
-            let w = p.kernel.offset(channel * columns + start + lane_index() as u64);
-            let mut bits = [0u32; CHUNK as usize];
-            unroll!(i < 16, {
-                if first + (i as u32) < ins {
-                    // SAFETY: a channel of the group, a tap of an output channel of it.
-                    bits[i] = unsafe { w.bits::<NARROW>(i as u64 * columns) };
-                }
-            });
-            // SAFETY: c is one of the group's.
-            let g = unsafe { p.channel_exponent.load((group * conv.out_channels + c) as u64) };
-            unroll!(i < 16, {
-                if first + (i as u32) < ins {
-                    // SAFETY: a channel of the group.
-                    let e = unsafe { p.exponent.load(channel + i as u64) };
-                    values[i] = (p.kernel.widen::<NARROW>(bits[i]) as f64 * power(e - g)) as f32;
-                }
-            });
-        }
-        let (mut high, mut low) = ([0u32; 8], [0u32; 8]);
+    unsafe fn load<const NARROW: bool>(p: &SplitTaps, item: Item) {
+        let (conv, all, held) = (&p.conv, conv_taps(p), Shared::<f32>::dynamic(0));
+        let columns = conv.out_channels as u64 * all as u64;
+        let rows = p.panels().chunks * CHUNK;
+        // This lane's (c, k), of those that are neighbours in memory or near: its place there and here, and g.
+        let mut at = [(0u32, NOWHERE, 0i32); 8];
         unroll!(i < 8, {
-            [high[i], low[i]] = words(p.kernel.element(), [values[2 * i], values[2 * i + 1]]);
+            let (c, k) = split(32 * i as u32 + lane_index(), item.taps);
+            let channel = item.channel + c;
+            if c < CHANNELS {
+                let exists = channel < conv.out_channels;
+                let mut g = 0;
+                if exists {
+                    // SAFETY: a channel of the group.
+                    g = unsafe { p.channel_exponent.load((item.group * conv.out_channels + channel) as u64) };
+                }
+                at[i] = (c * channel_pitch(p.taps_held()) + k, if exists { c * all + k } else { ZERO }, g);
+            }
         });
-        let (parts, bits) = (parts(p.kernel.element()), p.columns.trailing_zeros());
-        let (panel, of_panel) = split(chunk, panels.chunks);
-        let at = |lane: u32, piece: u32| {
-            let (c, k) = of(lane);
-            let of_tap = panels.kernel_panel(conv, p.columns, group, c >> bits, k) + (panel * p.columns * ROW) as u64;
-            p.taps.offset(of_tap + place(c % p.columns, 2 * parts * of_panel + piece) as u64)
-        };
-        // SAFETY: chunks of 32 (c, k) of whole tiles, at multiples of 32 bytes; this warp's.
-        unsafe { store_chunks(Shared::dynamic(warp * STORE_BYTES), at, 32, parts, [high, low]) }
+        let mut row = warp_index();
+        while row < rows {
+            let ci = item.panel * rows + row;
+            let exists = ci < conv.in_channels;
+            let channel = (item.group * conv.in_channels + ci) as u64;
+            let w = p.kernel.offset(channel * columns + item.channel as u64 * all as u64 + item.tap as u64);
+            let (mut bits, mut e) = ([0u32; 8], 0);
+            if exists {
+                // SAFETY: a channel of the group.
+                e = unsafe { p.exponent.load(channel) };
+            }
+            unroll!(i < 8, {
+                let (_, from, _) = at[i];
+                if exists && from < ZERO {
+                    // SAFETY: a channel of the group, a tap of an output channel of it.
+                    bits[i] = unsafe { w.bits::<NARROW>(from as u64) };
+                }
+            });
+            unroll!(i < 8, {
+                let (to, from, g) = at[i];
+                if from != NOWHERE {
+                    let scaled = (p.kernel.widen::<NARROW>(bits[i]) as f64 * power(e - g)) as f32;
+                    // SAFETY: a place of this lane's.
+                    unsafe { held.store(row * input_pitch(p) + to, scaled) };
+                }
+            });
+            row += WARPS;
+        }
+    }
+
+    #[inline(always)]
+    fn conv_taps(p: &SplitTaps) -> u32 {
+        p.conv.shape.taps()
+    }
+
+    /// Writes an item's factors.
+    ///
+    /// # Safety
+    /// They are in shared memory; the item is this block's.
+    #[inline(always)]
+    unsafe fn store(p: &SplitTaps, item: Item) {
+        let (conv, panels, held) = (&p.conv, p.panels(), Shared::<f32>::dynamic(0));
+        let (element, bits) = (p.kernel.element(), p.columns.trailing_zeros());
+        let parts = parts(element);
+        // A lane has eight input channels of a (c, k): c innermost, then the eight, then k.
+        let eights = panels.chunks * (CHUNK / 8);
+        let c = thread_idx_x() % CHANNELS;
+        let channel = item.channel + c;
+        let first_tap = panels.kernel_panel(conv, p.columns, item.group, channel >> bits, item.tap);
+        let to = p.taps.offset(first_tap + (item.panel * p.columns * ROW) as u64);
+        let apart = panels.count as u64 * (p.columns * ROW) as u64;
+        let mut number = thread_idx_x() / CHANNELS;
+        while number < eights * item.taps {
+            let (k, eight) = (number >> eights.trailing_zeros(), number % eights);
+            let mut values = [0f32; 8];
+            unroll!(i < 8, {
+                let row = 8 * eight + i as u32;
+                // SAFETY: stored before the barrier.
+                values[i] = unsafe { held.load(row * input_pitch(p) + c * channel_pitch(p.taps_held()) + k) };
+            });
+            let (mut high, mut low) = ([0u32; 4], [0u32; 4]);
+            unroll!(i < 4, {
+                [high[i], low[i]] = words(element, [values[2 * i], values[2 * i + 1]]);
+            });
+            // The planes of a chunk, two pieces each.
+            let (of_panel, half) = (eight / 2, eight % 2);
+            let piece = 2 * parts * of_panel + half;
+            let row = channel % p.columns;
+            // SAFETY: pieces of a row of the tap's panel, of this lane.
+            unsafe {
+                to.offset(k as u64 * apart + place(row, piece) as u64).store_array(0, high);
+                if parts == 2 {
+                    to.offset(k as u64 * apart + place(row, piece + 2) as u64).store_array(0, low);
+                }
+            }
+            number += SPEC.threads / CHANNELS;
+        }
     }
 }

@@ -108,7 +108,7 @@ impl TensorDirect {
             box_sums: kernels.find(box_sums::SPEC, small, bound)?,
             channels_last: kernels.find(channels_last::SPEC, small, bound)?,
             split_taps: kernels.find(split_taps::SPEC, small, bound)?,
-            conv_means: kernels.find(conv_means::SPEC, small, bound)?,
+            conv_means: kernels.find(conv_means::SPEC, conv_means::SPEC.shared_bytes, bound)?,
             implicit_gemm: kernels.find(form.spec, shared_bytes, bound)?.dealt_evenly(),
             shared_bytes,
             memory: Memory::new(design, device, bound)?,

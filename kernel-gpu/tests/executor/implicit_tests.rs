@@ -73,6 +73,7 @@ fn many_taps_and_channels() {
     // Taps summed first: of more channels than are held or copied at once, and by blocks with several items; and too many taps for that.
     check(&Setting::new(case([1, 60, 3], [1, 2, 2], [3; 3]), 1, 32));
     check(&Setting::new(case([1, 400, 2], [1, 1, 2], [1, 1, 2]), 1, 32));
+    check(&Setting::new(case([1, 130, 2], [1, 1, 2], [1, 8, 16]), 1, 32));
     check(&Setting::new(Case { blocks: 1, ..case([2, 90, 2], [1, 1, 2], [1, 8, 16]) }, 1, 32));
     check(&Setting::new(case([2, 21, 3], [1, 1, 3], [1, 1, 520]), 1, 32));
     check(&Setting::new(case([2, 6, 10], [1, 2, 2], [1, 2, 2]).with([1; 3], [0, 1, 0], [1; 3], [0; 3], 2), 1, 32));
