@@ -247,24 +247,26 @@ pub mod device {
         while first < ins {
             let count = if ins - first < at_once { ins - first } else { at_once };
             // A warp's lanes are neighbouring taps, of as many input channels as they are enough for.
-            let mut channel = warp_index() * each + (lane >> bits);
-            while channel < count {
-                let mut tap = lane & (lanes - 1);
-                while tap < taps {
-                    let (from, to) = ((first + channel) as u64 * row + tap as u64, channel * p.held_row() + tap);
+            let mut tap = lane & (lanes - 1);
+            while tap < taps {
+                let mut channel = warp_index() * each + (lane >> bits);
+                let mut from = of_group.offset((first + channel) as u64 * row + tap as u64);
+                let mut to = held.offset(channel * p.held_row() + tap);
+                while channel < count {
                     // SAFETY: a tap of an input channel and an output channel of the group; a place of this thread's, of the rows that fit; what was
                     // there has been read.
                     unsafe {
                         if NARROW {
-                            held.store(to, p.kernel.widen::<NARROW>(of_group.bits::<NARROW>(from)));
+                            to.store(0, p.kernel.widen::<NARROW>(from.bits::<NARROW>(0)));
                         } else {
-                            let from = of_group.address() + 4 * from;
-                            copy::<4, f32>(held.offset(to), Global::from_address(from));
+                            copy::<4, f32>(to, Global::from_address(from.address()));
                         }
                     }
-                    tap += lanes;
+                    channel += apart;
+                    from = from.offset(apart as u64 * row);
+                    to = to.offset(apart * p.held_row());
                 }
-                channel += apart;
+                tap += lanes;
             }
             wait_all();
             sync_threads();

@@ -59,7 +59,7 @@ pub mod device {
     use cuda_std::thread::lane_index;
     use cuda_std::unroll;
     use cuda_std::warp::sync_warp;
-    use cuda_std::wgmma::{Products, Rows, m128n32k16_bf16, m128n32k16_f16, m128n64k16_bf16, m128n64k16_f16};
+    use cuda_std::wgmma::{Products, Rows, m64n128k16_bf16, m64n128k16_f16, m128n32k16_bf16, m128n32k16_f16};
 
     use super::*;
 
@@ -74,12 +74,12 @@ pub mod device {
         const PRODUCTS: &'static [Pairing];
         /// D = A·B + C.
         fn multiply(a: [u32; 4], b: [u32; 2], c: [f32; 4]) -> [f32; 4];
-        /// Starts the products of 128 rows of a step's chunks by 64 others. `a` and `b` give the planes.
+        /// Starts the products of 64 rows of a step's chunks, `b`, by 128 others, `a`. Both give the planes.
         ///
         /// # Safety
         /// As [`wgmma`](cuda_std::wgmma).
         unsafe fn start_64(a: impl Fn(usize) -> Rows, b: impl Fn(usize) -> Rows) -> Products<8>;
-        /// The same by 32 others.
+        /// Starts the products of 128 rows of a step's chunks, `a`, by 32 others, `b`.
         ///
         /// # Safety
         /// As [`wgmma`](cuda_std::wgmma).
@@ -108,7 +108,7 @@ pub mod device {
         #[track_caller]
         unsafe fn start_64(a: impl Fn(usize) -> Rows, b: impl Fn(usize) -> Rows) -> Products<8> {
             // SAFETY: the caller's promise.
-            unsafe { m128n64k16_f16([(1, 0), (0, 1), (3, 2), (2, 3), (0, 0), (2, 2)].map(|(x, w)| [a(x), b(w)])) }
+            unsafe { m64n128k16_f16([(1, 0), (0, 1), (3, 2), (2, 3), (0, 0), (2, 2)].map(|(x, w)| [b(w), a(x)])) }
         }
         #[inline(always)]
         #[track_caller]
@@ -129,7 +129,7 @@ pub mod device {
         #[track_caller]
         unsafe fn start_64(a: impl Fn(usize) -> Rows, b: impl Fn(usize) -> Rows) -> Products<8> {
             // SAFETY: the caller's promise.
-            unsafe { m128n64k16_f16([0, 1, 2, 3].map(|plane| [a(plane), b(plane)])) }
+            unsafe { m64n128k16_f16([0, 1, 2, 3].map(|plane| [b(plane), a(plane)])) }
         }
         #[inline(always)]
         #[track_caller]
@@ -150,7 +150,7 @@ pub mod device {
         #[track_caller]
         unsafe fn start_64(a: impl Fn(usize) -> Rows, b: impl Fn(usize) -> Rows) -> Products<8> {
             // SAFETY: the caller's promise.
-            unsafe { m128n64k16_bf16([0, 1, 2, 3].map(|plane| [a(plane), b(plane)])) }
+            unsafe { m64n128k16_bf16([0, 1, 2, 3].map(|plane| [b(plane), a(plane)])) }
         }
         #[inline(always)]
         #[track_caller]

@@ -110,8 +110,8 @@ pub mod device {
     use cuda_std::float::Float;
     use cuda_std::matrix::ldmatrix_x4;
     use cuda_std::shared::Shared;
-    use cuda_std::thread::{block_idx_x, sync_threads, thread_idx_x};
-    use cuda_std::warp::shuffle_xor;
+    use cuda_std::thread::{block_idx_x, lane_index, sync_threads, thread_idx_x};
+    use cuda_std::warp::{ballot, shuffle_xor};
     use cuda_std::wgmma::{self, Products, Rows};
     use cuda_std::{kernel, unroll};
 
@@ -263,6 +263,8 @@ pub mod device {
     }
 
     impl<'a, F: Factors, const COLUMNS: u32, const GROUP: bool> Block<'a, F, COLUMNS, GROUP> {
+        /// Whether output channels are the rows of the products: 64 by 128 positions take a quarter less of shared memory than 128 by 64.
+        const BY_CHANNELS: bool = GROUP && COLUMNS == 64;
         /// Tiles of a warp along the rows.
         const HEIGHT: usize = if GROUP { 2 } else { COLUMNS as usize / 16 };
         /// Tiles of a warp along the columns.
@@ -298,7 +300,11 @@ pub mod device {
             // SAFETY: the caller's promise; the item is this block's. It is found anew behind the products, and not kept meanwhile.
             unsafe {
                 let sums = self.products(&self.tile());
-                self.epilogue(&self.tile(), &sums);
+                if Self::BY_CHANNELS {
+                    self.reduce_by_channels(&self.tile(), &sums);
+                } else {
+                    self.reduce_by_rows(&self.tile(), &sums);
+                }
             }
         }
 
@@ -464,9 +470,90 @@ pub mod device {
             });
         }
 
-        /// Adds Σ(z − m)² of the tile. Shared memory then holds (warps along the rows, image, column) of f64.
+        /// Stores Σ(z − m)² of the tile, whose channels are rows of the products: of a channel all are in four neighbouring lanes. Shared memory
+        /// holds which of the tile's rows are positions.
         #[inline(always)]
-        unsafe fn epilogue(&self, tile: &Tile, sums: &Sums) {
+        unsafe fn reduce_by_channels(&self, tile: &Tile, sums: &Sums) {
+            let (p, conv) = (self.p, &self.p.conv);
+            let (thread, lane, images) = (thread_idx_x(), lane_index(), conv.images);
+            let (bits, positions) = (images.trailing_zeros(), Shared::<u32>::dynamic(0));
+            let row = tile.first + (thread >> bits);
+            let is_one = row < conv.rows_of(&tile.phase) && is_position(conv.coordinates(row), &tile.phase);
+            sync_threads(); // the buffers are no longer read
+            let found = ballot(is_one);
+            if lane == 0 {
+                // SAFETY: a word of this warp's.
+                unsafe { positions.store(thread / 32, found) };
+            }
+            sync_threads();
+            let mut there = [0u32; 4];
+            // SAFETY: stored before the barrier, at the beginning of shared memory.
+            unsafe { positions.load_16(0, &mut there) };
+            unroll!(i < 2, {
+                let column = tile.column + thread / 32 * 16 + lane / 4 + 8 * i as u32;
+                let c = (tile.group * conv.out_channels + column) as u64;
+                // Of this lane's two rows of each eight, which are of one image each.
+                let mut found = [(0u64, 0f64, 0i32, 0f64, false); 2];
+                unroll!(e < 2, {
+                    let row = 2 * (lane % 4) + e as u32;
+                    let b = tile.image + row % images;
+                    let exists = b < conv.shape.batch && column < conv.out_channels;
+                    let at = b as u64 * conv.shape.out_channels as u64 + c;
+                    let (mut mean, mut g) = (0f64, 0);
+                    if exists {
+                        // SAFETY: b < B and c < Cout.
+                        (mean, g) = unsafe { (p.conv_mean.load(at), p.channel_exponent.load(c)) };
+                    }
+                    let scaled = mean * power(-g);
+                    let high = scaled as f32;
+                    let low = (scaled - high as f64) as f32;
+                    let mut square = 0f32;
+                    unroll!(n < 16, {
+                        let d = (sums[n][2 * i + e] - high) - low;
+                        let is_one = there[n / 4] >> (8 * (n as u32 % 4) + row) & 1 == 1;
+                        square = if is_one { d.fma(d, square) } else { square };
+                    });
+                    found[e] = (at, mean, g, square as f64, exists && row < images);
+                });
+                if bits == 0 {
+                    found[0].3 += found[1].3;
+                }
+                unroll!(e < 2, {
+                    let (at, mean, g, mut square, is_mine) = found[e];
+                    // The other lanes of the image.
+                    if bits < 2 {
+                        square += shuffle_xor(square, 1);
+                    }
+                    if bits < 3 {
+                        square += shuffle_xor(square, 2);
+                    }
+                    if is_mine {
+                        // SAFETY: each (b, c, slice) belongs to one block, and to one lane.
+                        unsafe { self.store(tile, at, mean, g, square) };
+                    }
+                });
+            });
+        }
+
+        /// Stores the moments of a (b, c), number `at`, in the tile.
+        ///
+        /// # Safety
+        /// They exist and are this thread's.
+        #[inline(always)]
+        unsafe fn store(&self, tile: &Tile, at: u64, mean: f64, g: i32, square: f64) {
+            let (p, gain) = (self.p, power(g));
+            let outside = if tile.slice == 0 { p.unreached as f64 * mean * mean } else { 0.0 };
+            let at = at * p.work.slices + tile.slice as u64;
+            // SAFETY: the caller's promise.
+            unsafe {
+                p.mean.store(at, mean * p.scale);
+                p.m2.store(at, (square * gain * gain + outside) * p.scale * p.scale);
+            }
+        }
+
+        /// Stores Σ(z − m)² of the tile, whose positions are rows of the products. Shared memory holds (warps along the rows, image, column) of f64.
+        #[inline(always)]
+        unsafe fn reduce_by_rows(&self, tile: &Tile, sums: &Sums) {
             let (p, conv) = (self.p, &self.p.conv);
             let Place { lane, warp, row: first_row, column: first_column } = Self::place();
             let (all, images) = (Shared::<f64>::dynamic(0), conv.images);
@@ -538,13 +625,7 @@ pub mod device {
                         }
                     });
                     // SAFETY: b < B and c < Cout; each (b, c, slice) belongs to one block, and to one thread.
-                    unsafe {
-                        let (mean, gain) = (p.conv_mean.load(row), power(p.channel_exponent.load(c)));
-                        let outside = if tile.slice == 0 { p.unreached as f64 * mean * mean } else { 0.0 };
-                        let at = row * p.work.slices + tile.slice as u64;
-                        p.mean.store(at, mean * p.scale);
-                        p.m2.store(at, (square * gain * gain + outside) * p.scale * p.scale);
-                    }
+                    unsafe { self.store(tile, row, p.conv_mean.load(row), p.channel_exponent.load(c), square) };
                 }
             });
         }

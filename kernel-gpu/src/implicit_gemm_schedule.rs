@@ -41,8 +41,9 @@ impl Buffers {
     /// window or two.
     #[inline(always)]
     pub const fn new(columns: u32, warpgroups: bool) -> Self {
-        let (windows, taps) = if !warpgroups { (2, 2) } else { (3, if columns == 64 { 4 } else { 3 }) };
-        let halo = if columns == 64 { 32 } else { 16 };
+        let (windows, taps) = if warpgroups { (3, 4) } else { (2, 2) };
+        // As much as two blocks of a multiprocessor have room for, or three.
+        let halo = if columns == 64 { 32 } else { [16, 8][warpgroups as usize] };
         let run = if columns == 64 && warpgroups { 512 } else { 128 };
         Self { columns, halo, windows, taps, run, ahead: taps - if warpgroups { 2 } else { 1 } }
     }

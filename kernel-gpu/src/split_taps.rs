@@ -48,8 +48,7 @@ const CHANNELS: u32 = 8;
 /// Input channels of a panel times taps of a block, at most: 32 taps of 32 channels, 16 of 64.
 const HELD: u32 = 32 * 32;
 
-/// Words from an output channel to the next in shared memory, for so many taps. What is between eight of them and the next input channel makes that distance
-/// 1 more than a multiple of 4, or of 8 if it is odd.
+/// Words from an output channel to the next in shared memory, for so many taps.
 #[inline(always)]
 const fn channel_pitch(taps: u32) -> u32 {
     taps + 1
@@ -59,7 +58,7 @@ const fn channel_pitch(taps: u32) -> u32 {
 pub const SPEC: KernelSpec = KernelSpec {
     name: "split_taps",
     threads: 32 * WARPS,
-    min_blocks: 2,
+    min_blocks: 3,
     shared_bytes: 4 * 64 * (CHANNELS * channel_pitch(16) + 1),
 };
 // 32 taps of 32 input channels need no more.
@@ -103,7 +102,6 @@ pub mod device {
     use cuda_std::{kernel, unroll};
 
     use super::*;
-    use crate::conv_shape::div_rem;
     use crate::factor_panels::{ROW, place};
     use crate::factors::device::words;
     use crate::factors::power;
@@ -125,18 +123,18 @@ pub mod device {
     ///
     /// # Safety
     /// The arrays hold what the fields say and nobody else accesses the output; the launch is as [`SPEC`] says.
-    #[kernel(max_threads = 256, min_blocks = 2)]
+    #[kernel(max_threads = 256, min_blocks = 3)]
     pub unsafe fn split_taps(p: SplitTaps) {
         let (taps, held) = (p.conv.shape.taps(), p.taps_held());
         let mut number = block_idx_x() as u64;
         while number < p.blocks() {
-            let (rest, run) = div_rem(number, p.tap_runs() as u64);
-            let (rest, panel) = div_rem(rest, p.panels().count as u64);
-            let (group, eight) = div_rem(rest, p.eights() as u64);
-            let tap = run as u32 * held;
+            // Of 2^32 blocks, a kilobyte each at least, the panels would not fit anywhere.
+            let (rest, run) = split(number as u32, p.tap_runs());
+            let (rest, panel) = split(rest, p.panels().count);
+            let (group, eight) = split(rest, p.eights());
+            let tap = run * held;
             let count = if taps - tap < held { taps - tap } else { held };
-            let item =
-                Item { group: group as u32, panel: panel as u32, channel: eight as u32 * CHANNELS, tap, taps: count };
+            let item = Item { group, panel, channel: eight * CHANNELS, tap, taps: count };
             // SAFETY: the item exists and is this block's; all its threads come together.
             unsafe {
                 match p.kernel.is_narrow() {
@@ -155,13 +153,14 @@ pub mod device {
     const ZERO: u32 = u32::MAX - 1;
     const NOWHERE: u32 = u32::MAX;
 
-    /// Words from an input channel to the next in shared memory: the lanes' eights of them are as many banks apart.
+    /// Words from an input channel to the next in shared memory: an odd number, so that eight of them are 8 or 24 banks, and eight output channels
+    /// between those.
     #[inline(always)]
     fn input_pitch(p: &SplitTaps) -> u32 {
         CHANNELS * channel_pitch(p.taps_held()) + 1
     }
 
-    /// Brings an item's scaled taps to shared memory, zeros where there is no such channel.
+    /// Brings an item's taps to shared memory, zeros where there is no such channel.
     ///
     /// # Safety
     /// The item exists; nobody reads shared memory; `NARROW` is whether elements are.
@@ -170,19 +169,13 @@ pub mod device {
         let (conv, all, held) = (&p.conv, conv_taps(p), Shared::<f32>::dynamic(0));
         let columns = conv.out_channels as u64 * all as u64;
         let rows = p.panels().chunks * CHUNK;
-        // This lane's (c, k), of those that are neighbours in memory or near: its place there and here, and g.
-        let mut at = [(0u32, NOWHERE, 0i32); 8];
+        // This lane's (c, k), of those that are neighbours in memory or near: its place there and here.
+        let mut at = [(0u32, NOWHERE); 8];
         unroll!(i < 8, {
             let (c, k) = split(32 * i as u32 + lane_index(), item.taps);
-            let channel = item.channel + c;
             if c < CHANNELS {
-                let exists = channel < conv.out_channels;
-                let mut g = 0;
-                if exists {
-                    // SAFETY: a channel of the group.
-                    g = unsafe { p.channel_exponent.load((item.group * conv.out_channels + channel) as u64) };
-                }
-                at[i] = (c * channel_pitch(p.taps_held()) + k, if exists { c * all + k } else { ZERO }, g);
+                let exists = item.channel + c < conv.out_channels;
+                at[i] = (c * channel_pitch(p.taps_held()) + k, if exists { c * all + k } else { ZERO });
             }
         });
         let mut row = warp_index();
@@ -191,24 +184,19 @@ pub mod device {
             let exists = ci < conv.in_channels;
             let channel = (item.group * conv.in_channels + ci) as u64;
             let w = p.kernel.offset(channel * columns + item.channel as u64 * all as u64 + item.tap as u64);
-            let (mut bits, mut e) = ([0u32; 8], 0);
-            if exists {
-                // SAFETY: a channel of the group.
-                e = unsafe { p.exponent.load(channel) };
-            }
+            let mut bits = [0u32; 8];
             unroll!(i < 8, {
-                let (_, from, _) = at[i];
+                let (_, from) = at[i];
                 if exists && from < ZERO {
                     // SAFETY: a channel of the group, a tap of an output channel of it.
                     bits[i] = unsafe { w.bits::<NARROW>(from as u64) };
                 }
             });
             unroll!(i < 8, {
-                let (to, from, g) = at[i];
+                let (to, from) = at[i];
                 if from != NOWHERE {
-                    let scaled = (p.kernel.widen::<NARROW>(bits[i]) as f64 * power(e - g)) as f32;
                     // SAFETY: a place of this lane's.
-                    unsafe { held.store(row * input_pitch(p) + to, scaled) };
+                    unsafe { held.store(row * input_pitch(p) + to, p.kernel.widen::<NARROW>(bits[i])) };
                 }
             });
             row += WARPS;
@@ -233,17 +221,30 @@ pub mod device {
         let eights = panels.chunks * (CHUNK / 8);
         let c = thread_idx_x() % CHANNELS;
         let channel = item.channel + c;
+        let exists = channel < conv.out_channels;
+        let mut g = 0;
+        if exists {
+            // SAFETY: a channel of the group.
+            g = unsafe { p.channel_exponent.load((item.group * conv.out_channels + channel) as u64) };
+        }
         let first_tap = panels.kernel_panel(conv, p.columns, item.group, channel >> bits, item.tap);
         let to = p.taps.offset(first_tap + (item.panel * p.columns * ROW) as u64);
         let apart = panels.count as u64 * (p.columns * ROW) as u64;
         let mut number = thread_idx_x() / CHANNELS;
         while number < eights * item.taps {
             let (k, eight) = (number >> eights.trailing_zeros(), number % eights);
+            let first = item.panel * panels.chunks * CHUNK + 8 * eight;
             let mut values = [0f32; 8];
             unroll!(i < 8, {
-                let row = 8 * eight + i as u32;
-                // SAFETY: stored before the barrier.
-                values[i] = unsafe { held.load(row * input_pitch(p) + c * channel_pitch(p.taps_held()) + k) };
+                if exists && first + (i as u32) < conv.in_channels {
+                    let row = 8 * eight + i as u32;
+                    // SAFETY: a channel of the group; its tap is behind a barrier.
+                    unsafe {
+                        let e = p.exponent.load((item.group * conv.in_channels + first) as u64 + i as u64);
+                        let tap = held.load(row * input_pitch(p) + c * channel_pitch(p.taps_held()) + k);
+                        values[i] = (tap as f64 * power(e - g)) as f32;
+                    }
+                }
             });
             let (mut high, mut low) = ([0u32; 4], [0u32; 4]);
             unroll!(i < 4, {

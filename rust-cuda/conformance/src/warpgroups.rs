@@ -13,7 +13,7 @@ use crate::Conformance;
 #[cfg(not(target_arch = "nvptx64"))]
 use crate::entries::{Entry, draw};
 
-/// Rows of A in shared memory, of which products take 128 from some row on; of B there are up to 64.
+/// Rows of A in shared memory, of which products take 64 or 128 from some row on; of B there are up to 128.
 const ROWS: u32 = 136;
 /// Words of a row: 64 elements.
 const WORDS: u32 = ROW_BYTES / 4;
@@ -36,7 +36,7 @@ unsafe fn store(matrix: Shared<u32>, row: u32, word: u32, value: u32) {
 }
 
 macro_rules! product {
-    ($(#[$doc:meta])* $name:ident = $start:ident, $columns:literal, $first:literal, $pairs:expr, $element:ident) => {
+    ($(#[$doc:meta])* $name:ident = $start:ident, $columns:literal, $tiles:literal, $first:literal, $pairs:expr, $element:ident) => {
         $(#[$doc])*
         ///
         /// # Safety
@@ -61,10 +61,12 @@ macro_rules! product {
                 let found = $start(pairs.map(|[x, y]: [u32; 2]| [Rows::new(a, $first, 2 * x), Rows::new(b, 0, 2 * y)])).wait();
                 let (lane, warp) = (thread % 32, thread / 32);
                 unroll!(half < 2, {
-                    unroll!(tile < $columns / 8, at most 8, {
+                    unroll!(tile < $tiles, at most 8, {
                         unroll!(i < 4, {
                             let (row, column) = fragment::accumulator(lane, i as u32);
-                            let (row, column) = (64 * half as u32 + 16 * warp + row, 8 * tile as u32 + column);
+                            // Halves are of rows where all tiles are of the columns.
+                            let (lower, right) = if 8 * $tiles == $columns { (half as u32, 0) } else { (0, half as u32) };
+                            let (row, column) = (64 * lower + 16 * warp + row, 8 * ($tiles * right + tile as u32) + column);
                             p.results(row * $columns + column, 1).put(found[half][tile][i].to_bits());
                         });
                     });
@@ -74,20 +76,20 @@ macro_rules! product {
     };
 }
 product!(
-    /// 128 × 64 by 64 × 64 of f16.
-    warpgroup_n64_f16 = m128n64k16_f16, 64, 0, [[0, 0], [1, 1], [2, 2], [3, 3]], F16
+    /// 64 × 64 by 64 × 128 of f16.
+    warpgroup_n128_f16 = m64n128k16_f16, 128, 8, 0, [[0, 0], [1, 1], [2, 2], [3, 3]], F16
 );
 product!(
-    /// 128 × 96 by 96 × 64 of bf16, from an odd row on.
-    warpgroup_n64_bf16 = m128n64k16_bf16, 64, 3, [[1, 0], [0, 1], [3, 2], [2, 3], [0, 0], [2, 2]], Bf16
+    /// 64 × 96 by 96 × 128 of bf16, from an odd row on.
+    warpgroup_n128_bf16 = m64n128k16_bf16, 128, 8, 3, [[1, 0], [0, 1], [3, 2], [2, 3], [0, 0], [2, 2]], Bf16
 );
 product!(
     /// 128 × 96 by 96 × 32 of f16, from another.
-    warpgroup_n32_f16 = m128n32k16_f16, 32, 6, [[1, 0], [0, 1], [3, 2], [2, 3], [0, 0], [2, 2]], F16
+    warpgroup_n32_f16 = m128n32k16_f16, 32, 4, 6, [[1, 0], [0, 1], [3, 2], [2, 3], [0, 0], [2, 2]], F16
 );
 product!(
     /// 128 × 64 by 64 × 32 of bf16, from the eighth row on.
-    warpgroup_n32_bf16 = m128n32k16_bf16, 32, 8, [[0, 0], [1, 1], [2, 2], [3, 3]], Bf16
+    warpgroup_n32_bf16 = m128n32k16_bf16, 32, 4, 8, [[0, 0], [1, 1], [2, 2], [3, 3]], Bf16
 );
 
 #[cfg(not(target_arch = "nvptx64"))]
@@ -102,15 +104,16 @@ pub(crate) fn entries() -> Vec<Entry> {
             let terms = pairs.iter().flat_map(|&[x, y]| (0..16).map(move |k| (16 * x + k, 16 * y + k)));
             terms.map(|(x, y)| at(row, x) * at(column, y)).sum::<f32>().to_bits()
         };
-        let expected = (0..128 * columns).map(element).collect();
+        let rows = if columns == 128 { 64 } else { 128 };
+        let expected = (0..rows * columns).map(element).collect();
         let shared = (ROWS + columns) * ROW_BYTES;
-        Entry { capability: 90, ..Entry::new(name, 128, columns, run).shared(shared) }
+        Entry { capability: 90, ..Entry::new(name, 128, rows * columns / 128, run).shared(shared) }
             .input(words.clone())
             .expected(expected)
     };
     vec![
-        entry("warpgroup_n64_f16", warpgroup_n64_f16, 64, 0, STRAIGHT),
-        entry("warpgroup_n64_bf16", warpgroup_n64_bf16, 64, 3, SPLIT),
+        entry("warpgroup_n128_f16", warpgroup_n128_f16, 128, 0, STRAIGHT),
+        entry("warpgroup_n128_bf16", warpgroup_n128_bf16, 128, 3, SPLIT),
         entry("warpgroup_n32_f16", warpgroup_n32_f16, 32, 6, SPLIT),
         entry("warpgroup_n32_bf16", warpgroup_n32_bf16, 32, 8, STRAIGHT),
     ]

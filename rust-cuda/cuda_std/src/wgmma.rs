@@ -2,13 +2,13 @@
 //! instructions"). Target: `sm_90a` alone.
 //!
 //! ```text
-//! D = Σ_i A_i · B_iᵀ       A_i: 128 rows, B_i: N rows, of 16 elements each, both in shared memory; D: 128 × N, f32, in registers
+//! D = Σ_i A_i · B_iᵀ       A_i: M rows, B_i: N rows, of 16 elements each, both in shared memory; D: M × N, f32, in registers
 //! ```
 //!
-//! Both factors lie as [`Rows`] says. Of each 64 rows of D, element (r, c) is number c mod 2 + 2·(r / 8 mod 2) of tile c / 8 of lane
+//! Both factors lie as [`Rows`] says. D is 64 × 128, or 128 × 32, in two halves: columns, or rows. Of each half element (r, c) is number c mod 2 + 2·(r / 8 mod 2) of tile c / 8 of lane
 //! 4·(r mod 8) + c / 2 mod 4 of warp r / 16: the accumulators of [`mma`](crate::mma), a warp's 16 rows by 8 columns a tile.
 //!
-//! Products are [started](m128n64k16_f16) and [waited for](Products::wait), some perhaps [while the next go on](Products::wait_while); what a
+//! Products are [started](m64n128k16_f16) and [waited for](Products::wait), some perhaps [while the next go on](Products::wait_while); what a
 //! block does meanwhile is free. They read in the async proxy: each thread
 //! that stored factors, or waited for its `cp.async`, executes [`fence_proxy_async`](crate::bulk_copy::fence_proxy_async) before the barrier
 //! that orders them. What is only read needs no fence before it is stored again.
@@ -62,7 +62,7 @@ impl Rows {
     }
 }
 
-/// Products on their way: `TILES` tiles of the first 64 rows of D and of its next.
+/// Products on their way: D in two halves of `TILES` tiles.
 #[must_use = "nothing may be stored where the factors are until they are waited for"]
 pub struct Products<const TILES: usize> {
     #[cfg(target_arch = "nvptx64")]
@@ -71,11 +71,11 @@ pub struct Products<const TILES: usize> {
     host: host::Products<TILES>,
 }
 
-// PTX ISA, "wgmma.mma_async": both factors in shared memory, K-major; the first product replaces D, others add to it. Two D, of A's first 64 rows
-// and of its next, whose descriptor is 512 more.
+// PTX ISA, "wgmma.mma_async": both factors in shared memory, K-major; the first product replaces D, others add to it. Of 128 rows there are two D, of
+// A's first 64 and of its next, whose descriptor is 512 more.
 macro_rules! products {
-    ($($name:ident = $operation:literal, $columns:literal, $tiles:literal, $first:literal, $second:literal, [$($i:literal),+], $value:ident;)*) => { $(
-        #[doc = concat!("Starts the sum of four or six products of 128 rows by ", $columns, ".")]
+    ($($name:ident = $operation:literal, $shape:literal, $tiles:literal, $halves:ident, [$($d:literal)+], [$($i:literal),+], $value:ident;)*) => { $(
+        #[doc = concat!("Starts the sum of four or six products of ", $shape, ".")]
         ///
         /// # Safety
         /// All 128 threads of a warpgroup call it together, with the same factors. These lie in the launch's shared memory; each was written before a
@@ -92,8 +92,8 @@ macro_rules! products {
                 // SAFETY: the caller's promise. Nothing but the wait's block of instructions takes D's registers.
                 unsafe {
                     match P {
-                        4 => products!(@asm $operation, [$first $second], d, [$($i),+], (a b x 0) (e f y 1) (g h z 1) (j k u 1)),
-                        _ => products!(@asm $operation, [$first $second], d, [$($i),+],
+                        4 => products!(@asm $operation, [$($d)+], d, [$($i),+], (a b x 0) (e f y 1) (g h z 1) (j k u 1)),
+                        _ => products!(@asm $operation, [$($d)+], d, [$($i),+],
                             (a b x 0) (e f y 1) (g h z 1) (j k u 1) (l m v 1) (n o w 1)),
                     }
                 }
@@ -106,9 +106,21 @@ macro_rules! products {
                 Products { d: tiles }
             }
             #[cfg(not(target_arch = "nvptx64"))]
-            Products { host: host::Products::start($operation, &factors, host::$value, core::panic::Location::caller()) }
+            {
+                let halves = host::Halves::$halves;
+                Products { host: host::Products::start($operation, halves, &factors, host::$value, core::panic::Location::caller()) }
+            }
         }
     )* };
+    (@asm $operation:literal, [$d:literal], $to:ident, [$($i:literal),+], $(($a:ident $b:ident $from:ident $add:literal))+) => {
+        core::arch::asm!(
+            "wgmma.fence.sync.aligned;",
+            $(concat!($operation, $d, ", {", stringify!($a), "}, {", stringify!($b), "}, ", $add, ", 1, 1, 0, 0;"),)+
+            "wgmma.commit_group.sync.aligned;",
+            $(out(reg32) $to[$i],)+
+            $($a = in(reg64) $from[0], $b = in(reg64) $from[1],)+
+            options(nostack))
+    };
     (@asm $operation:literal, [$first:literal $second:literal], $to:ident, [$($i:literal),+], $(($a:ident $b:ident $from:ident $add:literal))+) => {
         core::arch::asm!(
             "{{ .reg .b64 next;",
@@ -123,21 +135,13 @@ macro_rules! products {
     };
 }
 products! {
-    m128n64k16_f16 = "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16", 64, 8,
-        " {{{0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10}, {11}, {12}, {13}, {14}, {15}, {16}, {17}, {18}, {19}, {20}, {21}, {22}, {23}, {24}, {25}, {26}, {27}, {28}, {29}, {30}, {31}}}",
-        " {{{32}, {33}, {34}, {35}, {36}, {37}, {38}, {39}, {40}, {41}, {42}, {43}, {44}, {45}, {46}, {47}, {48}, {49}, {50}, {51}, {52}, {53}, {54}, {55}, {56}, {57}, {58}, {59}, {60}, {61}, {62}, {63}}}",
+    m64n128k16_f16 = "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16", "64 rows by 128", 8, Columns, [" {{{0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10}, {11}, {12}, {13}, {14}, {15}, {16}, {17}, {18}, {19}, {20}, {21}, {22}, {23}, {24}, {25}, {26}, {27}, {28}, {29}, {30}, {31}, {32}, {33}, {34}, {35}, {36}, {37}, {38}, {39}, {40}, {41}, {42}, {43}, {44}, {45}, {46}, {47}, {48}, {49}, {50}, {51}, {52}, {53}, {54}, {55}, {56}, {57}, {58}, {59}, {60}, {61}, {62}, {63}}}"],
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63], f16;
-    m128n64k16_bf16 = "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16", 64, 8,
-        " {{{0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10}, {11}, {12}, {13}, {14}, {15}, {16}, {17}, {18}, {19}, {20}, {21}, {22}, {23}, {24}, {25}, {26}, {27}, {28}, {29}, {30}, {31}}}",
-        " {{{32}, {33}, {34}, {35}, {36}, {37}, {38}, {39}, {40}, {41}, {42}, {43}, {44}, {45}, {46}, {47}, {48}, {49}, {50}, {51}, {52}, {53}, {54}, {55}, {56}, {57}, {58}, {59}, {60}, {61}, {62}, {63}}}",
+    m64n128k16_bf16 = "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16", "64 rows by 128", 8, Columns, [" {{{0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10}, {11}, {12}, {13}, {14}, {15}, {16}, {17}, {18}, {19}, {20}, {21}, {22}, {23}, {24}, {25}, {26}, {27}, {28}, {29}, {30}, {31}, {32}, {33}, {34}, {35}, {36}, {37}, {38}, {39}, {40}, {41}, {42}, {43}, {44}, {45}, {46}, {47}, {48}, {49}, {50}, {51}, {52}, {53}, {54}, {55}, {56}, {57}, {58}, {59}, {60}, {61}, {62}, {63}}}"],
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63], bf16;
-    m128n32k16_f16 = "wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16", 32, 4,
-        " {{{0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10}, {11}, {12}, {13}, {14}, {15}}}",
-        " {{{16}, {17}, {18}, {19}, {20}, {21}, {22}, {23}, {24}, {25}, {26}, {27}, {28}, {29}, {30}, {31}}}",
+    m128n32k16_f16 = "wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16", "128 rows by 32", 4, Rows, [" {{{0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10}, {11}, {12}, {13}, {14}, {15}}}" " {{{16}, {17}, {18}, {19}, {20}, {21}, {22}, {23}, {24}, {25}, {26}, {27}, {28}, {29}, {30}, {31}}}"],
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31], f16;
-    m128n32k16_bf16 = "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16", 32, 4,
-        " {{{0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10}, {11}, {12}, {13}, {14}, {15}}}",
-        " {{{16}, {17}, {18}, {19}, {20}, {21}, {22}, {23}, {24}, {25}, {26}, {27}, {28}, {29}, {30}, {31}}}",
+    m128n32k16_bf16 = "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16", "128 rows by 32", 4, Rows, [" {{{0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {10}, {11}, {12}, {13}, {14}, {15}}}" " {{{16}, {17}, {18}, {19}, {20}, {21}, {22}, {23}, {24}, {25}, {26}, {27}, {28}, {29}, {30}, {31}}}"],
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31], bf16;
 }
 

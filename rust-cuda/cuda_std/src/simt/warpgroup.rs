@@ -14,7 +14,7 @@ use crate::wgmma::{ROW_BYTES, Rows};
 const PIECE: u32 = 16;
 /// Words of the two pieces of a row that a product takes.
 const WORDS: usize = 8;
-/// Rows of each half of A that a warp multiplies.
+/// Rows of 64 of A that a warp multiplies.
 const OWN: u32 = 16;
 
 /// Whether the running grid is of a device that has warpgroups.
@@ -30,9 +30,17 @@ pub(crate) fn bf16(bits: u16) -> f32 {
     Bf16::from_bits(bits).to_f32()
 }
 
+/// What the two halves of D are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Halves {
+    Rows,
+    Columns,
+}
+
 /// Products that were started. They are made when they are waited for: what is stored meanwhile where the factors are makes them wrong.
 pub(crate) struct Products<const TILES: usize> {
     operation: &'static str,
+    halves: Halves,
     factors: Vec<[Rows; 2]>,
     value: fn(u16) -> f32,
     at: At,
@@ -44,10 +52,16 @@ pub(crate) struct Products<const TILES: usize> {
 static STARTED: AtomicU64 = AtomicU64::new(0);
 
 impl<const TILES: usize> Products<TILES> {
-    pub(crate) fn start(operation: &'static str, factors: &[[Rows; 2]], value: fn(u16) -> f32, at: At) -> Self {
+    pub(crate) fn start(
+        operation: &'static str,
+        halves: Halves,
+        factors: &[[Rows; 2]],
+        value: fn(u16) -> f32,
+        at: At,
+    ) -> Self {
         ops::collective(operation, u32::MAX, Vec::new(), at);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        Self { operation, factors: factors.to_vec(), value, at, number }
+        Self { operation, halves, factors: factors.to_vec(), value, at, number }
     }
 
     /// Panics unless `next` was started behind these: waiting while it goes on would wait for it, and not for these.
@@ -58,12 +72,15 @@ impl<const TILES: usize> Products<TILES> {
     pub(crate) fn wait(self) -> [[[f32; 4]; TILES]; 2] {
         let (lane, warp) = (ops::lane(), thread_idx_x() / 32 % 4);
         let mut d = [[[0f32; 4]; TILES]; 2];
+        // Halves of A's rows and of B's.
+        let (of_a, of_b) = if self.halves == Halves::Rows { (2, 1) } else { (1, 2) };
         for [a, b] in &self.factors {
             // Row r of the warp's rows of A, then of B, is lane r mod 32's to read.
-            let rows = 2 * OWN + 8 * TILES as u32;
-            let address = |row: u32| match row / OWN {
-                half @ (0 | 1) => a.row(64 * half + OWN * warp + row % OWN),
-                _ => b.row(row - 2 * OWN),
+            let own = of_a * OWN;
+            let rows = own + of_b * 8 * TILES as u32;
+            let address = |row: u32| match row.checked_sub(own) {
+                None => a.row(64 * (row / OWN) + OWN * warp + row % OWN),
+                Some(row) => b.row(row),
             };
             let words = (lane..rows).step_by(32).flat_map(|row| read(address(row), self.at)).collect();
             let lanes = ops::collective(self.operation, u32::MAX, words, self.at);
@@ -78,8 +95,10 @@ impl<const TILES: usize> Products<TILES> {
             for (tile, sums) in d.as_flattened_mut().iter_mut().enumerate() {
                 for (i, sum) in sums.iter_mut().enumerate() {
                     let (row, column) = accumulator(lane, i as u32);
-                    let row = elements((tile / TILES) as u32 * OWN + row);
-                    let column = elements(2 * OWN + 8 * (tile % TILES) as u32 + column);
+                    let half = (tile / TILES) as u32;
+                    let (lower, right) = if self.halves == Halves::Rows { (half, 0) } else { (0, half) };
+                    let row = elements(lower * OWN + row);
+                    let column = elements(own + 8 * (right * TILES as u32 + (tile % TILES) as u32) + column);
                     for (a, b) in row.iter().zip(column) {
                         *sum = (f64::from(*sum) + a * b) as f32;
                     }
