@@ -240,6 +240,7 @@ pub mod device {
         let bits = if taps < 32 { taps.next_power_of_two().trailing_zeros() } else { 5 };
         let (lane, lanes, each) = (lane_index(), 1 << bits, 32 >> bits);
         let apart = WARPS * each;
+        let first_channel = warp_index() * each + (lane >> bits);
         let row = p.out_channels() as u64 * taps as u64;
         let of_group = p.kernel.offset((item.group * ins) as u64 * row + item.column as u64 * taps as u64);
         let mut found = Found { sums: [0.0; 8], largest: 0 };
@@ -249,7 +250,7 @@ pub mod device {
             // A warp's lanes are neighbouring taps, of as many input channels as they are enough for.
             let mut tap = lane & (lanes - 1);
             while tap < taps {
-                let mut channel = warp_index() * each + (lane >> bits);
+                let mut channel = first_channel;
                 let mut from = of_group.offset((first + channel) as u64 * row + tap as u64);
                 let mut to = held.offset(channel * p.held_row() + tap);
                 while channel < count {

@@ -5,7 +5,7 @@
 //! direct    15 µs + flop of the convolution / 22·10¹²                      (CUDA cores, f32, as measured on an H100)
 //!           15 µs + flop of the tiles / 5.5·10¹²                           (with options)
 //!           40 µs + bytes / 1.4·10¹² + flop of the tiles / 1.35·10¹⁴         (tensor cores, f32; f16 and bf16 3·10¹⁴)
-//!                                      flop of the tiles / 2.4·10¹⁴          (by warpgroups, f32; f16 and bf16 5·10¹⁴; an H200)
+//!                                      flop of the tiles / 2.6·10¹⁴          (by warpgroups, f32; f16 and bf16 5.6·10¹⁴; an H200)
 //!           + 10 µs a round of tiles; the last round takes at least half of a whole one by warpgroups
 //! spectral  40 µs + 3 µs a launch of the Gram matrices and the energies + 6 µs a round of volumes
 //!           + Σ over its stages of max(bytes / 2.5·10¹², flop / rate)
@@ -36,19 +36,15 @@ const TENSOR_LAUNCHES: f64 = 40e-6;
 const TENSOR_RATE: f64 = 135e12;
 /// The same of f16 and bf16, in one.
 const TENSOR_NARROW_RATE: f64 = 300e12;
-/// The same by warpgroups (measured, H200: 16 × 64 → 128, 16×32×32, 5×5×5, padding 2, 2.50 ms; bf16 1.09 ms).
-const GROUP_RATE: f64 = 240e12;
+/// The same by warpgroups (measured, H200: 16 × 64 → 128, 16×32×32, 5×5×5, padding 2, 2.29 ms; bf16 0.96 ms).
+const GROUP_RATE: f64 = 260e12;
 /// The same of f16 and bf16.
-const GROUP_NARROW_RATE: f64 = 500e12;
+const GROUP_NARROW_RATE: f64 = 560e12;
 /// Bytes a second of what prepares the factors.
 const FACTOR_BANDWIDTH: f64 = 1.4e12;
 /// Seconds that a tile takes beside its products.
 const TILE_SECONDS: f64 = 10e-6;
-/// Tiles that a multiprocessor has at once.
-const RESIDENT_TILES: f64 = 2.0;
-/// The same by warpgroups.
-const RESIDENT_GROUPS: f64 = 3.0;
-/// The time that one of them takes alone, in that of all together.
+/// The time that a tile takes alone by warpgroups, in that of all that a multiprocessor has at once.
 const ALONE: f64 = 0.5;
 /// Seconds of the spectral way's launches: five kernels or more, each with its ramp.
 const SPECTRAL_LAUNCHES: f64 = 40e-6;
@@ -111,7 +107,7 @@ pub(super) fn tensor_seconds(tensor: &CudaTensor, facts: &DeviceFacts) -> f64 {
     let step = if facts.warpgroups { PLANES / parts(tensor.form().element) } else { 1 };
     let flops = tensor.flops as f64 * f64::from(chunks.next_multiple_of(step)) / f64::from(chunks);
     let items = tensor.work.items().max(1) as f64;
-    let resident = if facts.warpgroups { RESIDENT_GROUPS } else { RESIDENT_TILES };
+    let resident = f64::from(tensor.form().spec.min_blocks);
     let filled = items / (resident * MULTIPROCESSORS);
     let rounds = filled.ceil();
     let idle = match facts.warpgroups {
