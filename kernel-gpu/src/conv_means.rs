@@ -258,14 +258,25 @@ pub mod device {
                     // there has been read.
                     unsafe {
                         if NARROW {
-                            to.store(0, p.kernel.widen::<NARROW>(from.bits::<NARROW>(0)));
+                            let mut bits = [0u32; FLIGHT];
+                            unroll!(i < 4, {
+                                if channel + i as u32 * apart < count {
+                                    bits[i] = from.bits::<NARROW>(i as u64 * apart as u64 * row);
+                                }
+                            });
+                            unroll!(i < 4, {
+                                if channel + i as u32 * apart < count {
+                                    to.store(i as u32 * apart * p.held_row(), p.kernel.widen::<NARROW>(bits[i]));
+                                }
+                            });
                         } else {
                             copy::<4, f32>(to, Global::from_address(from.address()));
                         }
                     }
-                    channel += apart;
-                    from = from.offset(apart as u64 * row);
-                    to = to.offset(apart * p.held_row());
+                    let turns = if NARROW { FLIGHT as u32 } else { 1 };
+                    channel += turns * apart;
+                    from = from.offset(turns as u64 * apart as u64 * row);
+                    to = to.offset(turns * apart * p.held_row());
                 }
                 tap += lanes;
             }

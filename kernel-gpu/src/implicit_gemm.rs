@@ -9,7 +9,7 @@
 //!
 //! **Data flow.** A block of four warps makes tiles of 128 rows (positions, or positions and images, [`phased_conv`](crate::phased_conv))
 //! by 64 or 32 output channels, a warp 64 × 32 or 32 × 32 of them; on Hopper all four together
-//! ([`wgmma`](cuda_std::wgmma)), 128 by 64 or 32, from shared memory, while one thread asks for the step after the next. Factors and their scales are made before by
+//! ([`wgmma`](cuda_std::wgmma)), 128 by 64 or 32, from shared memory, while all ask for what comes after the next step. Factors and their scales are made before by
 //! [`channels_last`](crate::channels_last) and [`split_taps`](crate::split_taps); [`implicit_gemm_stage`](crate::implicit_gemm_stage)
 //! says what comes next, taps that no position of the tile meets left out, and [`implicit_gemm_copies`](crate::implicit_gemm_copies) brings it.
 //!
@@ -132,7 +132,7 @@ pub mod device {
             ///
             /// # Safety
             /// Each pointer holds what its field says; nobody else accesses `mean` and `m2`; the launch is as the form's
-            /// spec says.
+            /// spec says, with the shared memory that the form says.
             #[kernel(max_threads = 128, min_blocks = $min_blocks)]
             pub unsafe fn $name(p: ImplicitGemm) {
                 // SAFETY: the caller's promise.
@@ -178,7 +178,7 @@ pub mod device {
             match (self, next) {
                 (Self::Wide(products), Self::Wide(next)) => add(products.wait_while(next), sums),
                 (Self::Narrow(products), Self::Narrow(next)) => add(products.wait_while(next), sums),
-                _ => {}
+                _ => unreachable!("all tiles of a block have as many columns"),
             }
         }
     }
@@ -266,11 +266,11 @@ pub mod device {
         /// Whether output channels are the rows of the products: 64 by 128 positions take a quarter less of shared memory than 128 by 64.
         const BY_CHANNELS: bool = GROUP && COLUMNS == 64;
         /// Tiles of a warp along the rows.
-        const HEIGHT: usize = if GROUP { 2 } else { COLUMNS as usize / 16 };
+        const HEIGHT: usize = COLUMNS as usize / 16;
         /// Tiles of a warp along the columns.
-        const WIDTH: usize = if GROUP { COLUMNS as usize / 8 } else { 4 };
+        const WIDTH: usize = 4;
         /// Warps along the rows.
-        const ROW_WARPS: u32 = if GROUP { 4 } else { 128 / COLUMNS };
+        const ROW_WARPS: u32 = 128 / COLUMNS;
         /// Rows from one of a warp's tiles to the next.
         const APART: u32 = if GROUP { 64 } else { 16 };
         /// Chunks of a step.
@@ -284,7 +284,7 @@ pub mod device {
         #[inline(always)]
         fn place() -> Place {
             let thread = opaque(thread_idx_x());
-            let (lane, across) = (thread % 32, if GROUP { 1 } else { COLUMNS / 32 });
+            let (lane, across) = (thread % 32, COLUMNS / 32);
             let (warp, column) = (thread / 32 / across, thread / 32 % across * 32);
             Place { lane, warp, row: warp * if GROUP { 16 } else { 16 * Self::HEIGHT as u32 }, column }
         }
@@ -396,6 +396,9 @@ pub mod device {
         }
 
         /// Adds the products of a step, each warp by itself.
+        ///
+        /// # Safety
+        /// The step is complete; all lanes of the warp come together.
         #[inline(always)]
         unsafe fn step(&self, &Entry { row, taps, chunks, .. }: &Entry, sums: &mut Sums) {
             // SAFETY: the caller's promise.
@@ -571,7 +574,7 @@ pub mod device {
                 }
             });
             sync_threads(); // the buffers are no longer read
-            unroll!(n < Self::WIDTH, at most 8, {
+            unroll!(n < 4, {
                 unroll!(i < 2, {
                     let column = first_column + 8 * n as u32 + 2 * (lane % 4) + i as u32;
                     let mut square = 0f32;

@@ -17,9 +17,10 @@ pub const THREADS: u32 = 128;
 const AT_ONCE: u32 = 16 * THREADS;
 const ROWS_AT_ONCE: u32 = AT_ONCE / (4 * ROW);
 
-// The tile's rows are copied eight times at once, and what a window has beyond them three times, as far as it is there.
+// The tile's rows are copied eight times at once.
 const _: () = assert!(ROWS == 8 * ROWS_AT_ONCE);
-const MORE: u32 = 3;
+/// Rows that a window may have beyond the tile's.
+pub const MOST_MORE: u32 = 3 * ROWS_AT_ONCE;
 
 pub mod device {
     //! The device code.
@@ -69,7 +70,7 @@ pub mod device {
                 // The thread's row of those that are more.
                 let row = opaque(thread_idx_x()) / (ROW / 4);
                 unroll!(i < 3, {
-                    if i < MORE as usize && row + i as u32 * ROWS_AT_ONCE < asked.more {
+                    if row + i as u32 * ROWS_AT_ONCE < asked.more {
                         Self::bring(asked.row, 8 + i as u32, from, 1);
                     }
                 });

@@ -92,17 +92,17 @@ pub struct Asked {
 /// What a step needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Of all shared memory, the row that is the tile's first, and the first row of the taps.
+    /// The row of shared memory that is the tile's first.
     pub row: u32,
-    /// See there.
+    /// The first row of the taps there.
     pub taps: u32,
     /// Chunks that are not zeros alone.
     pub chunks: u32,
     /// Whether a line begins, whose window may be in the last group of copies.
     pub begins: bool,
-    /// What is asked for.
+    /// The window that is asked for.
     pub next_window: Option<Asked>,
-    /// The same.
+    /// The taps that are asked for.
     pub next_taps: Option<Asked>,
 }
 
@@ -262,8 +262,18 @@ mod tests {
     use super::*;
     use crate::conv_shape::{ConvOptions, ConvShape};
     use crate::factor_panels::Panels;
+    use crate::implicit_gemm_copies::MOST_MORE;
     use crate::phased_conv::TapBox;
     use std::vec;
+
+    #[test]
+    fn what_is_asked_for_fits() {
+        for (columns, warpgroups) in [(32, false), (32, true), (64, false), (64, true)] {
+            let buffers = Buffers::new(columns, warpgroups);
+            assert!(buffers.halo + 7 <= MOST_MORE && buffers.halo + 7 < 64);
+            assert!(buffers.taps(buffers.taps - 1) + columns <= 1 << 11);
+        }
+    }
 
     /// Whatever is read was asked for so many groups before, and nothing in use is replaced.
     #[test]
@@ -283,32 +293,41 @@ mod tests {
             let lines = Lines::new(&conv, TapBox { from: [0; 3], to }, panels, buffers.halo);
             let window_rows = buffers.window_rows();
             let schedule = Schedule::new(&conv, lines, buffers, 400);
-            let held = |asked: Asked, rows: u32| (asked.row, rows);
-            // (first row, rows) → the step in whose group it was asked for, and whether it has been read since.
-            let mut asked = vec![(held(schedule.window(0), window_rows), -(buffers.ahead as i64))];
+            // What was asked for, how many rows, and in which step's group.
+            let mut asked = vec![(schedule.window(0), ROWS + schedule.window(0).more, -i64::from(buffers.ahead))];
             for number in 0..buffers.ahead.min(schedule.steps()) {
-                let taps = schedule.taps(number, panels.count);
-                asked.push((held(taps, columns), number as i64 - buffers.ahead as i64));
+                let group = i64::from(number) - i64::from(buffers.ahead);
+                asked.push((schedule.taps(number, panels.count), columns, group));
             }
-            let mut read = vec![];
+            let (mut read, mut line) = (vec![], 0);
             for number in 0..schedule.steps() {
                 let entry = schedule.entry(number, panels.count);
                 assert_eq!(Entry::from_words(entry.to_words()), entry);
-                // Groups that may be on their way: all but the last, or where a line begins none.
+                if entry.begins {
+                    line = number;
+                }
+                // Groups that may be on their way: the last, or where a line begins none.
                 let waited = if entry.begins || buffers.ahead == 1 { 0 } else { 1 };
-                let there = |row: u32, rows: u32| {
-                    let latest =
-                        asked.iter().rev().find(|((first, held), _)| *first <= row && row + rows <= first + held);
-                    latest.is_some_and(|&(_, group)| group < number as i64 - waited)
+                let there = |row: u32, rows: u32, from: u32| {
+                    let held =
+                        |&&(asked, held, _): &&(Asked, u32, i64)| asked.row <= row && row + rows <= asked.row + held;
+                    asked
+                        .iter()
+                        .rev()
+                        .find(held)
+                        .is_some_and(|&(asked, _, group)| asked.from == from && group < i64::from(number) - waited)
                 };
-                assert!(there(entry.row, ROWS) && there(entry.taps, columns), "{number}: {entry:?}");
+                assert!(there(entry.row, ROWS, schedule.window(line).from), "{number}: {entry:?}");
+                assert!(there(entry.taps, columns, schedule.taps(number, panels.count).from), "{number}: {entry:?}");
                 read.push([(entry.row / window_rows * window_rows, window_rows), (entry.taps, columns)]);
                 let in_use = &read[read.len().saturating_sub(if warpgroups { 2 } else { 1 })..];
-                for (asked_for, rows) in [(entry.next_window, window_rows), (entry.next_taps, columns)] {
+                for (asked_for, rows, held) in
+                    [(entry.next_window, window_rows, ROWS), (entry.next_taps, columns, columns)]
+                {
                     let Some(new) = asked_for else { continue };
                     assert!(in_use.iter().flatten().all(|&(row, held)| new.row + rows <= row || row + held <= new.row));
-                    assert!(new.row.is_multiple_of(8) && ROWS + new.more <= window_rows);
-                    asked.push((held(new, rows), number as i64));
+                    assert!(new.row.is_multiple_of(8) && held + new.more <= rows);
+                    asked.push((new, held + new.more, i64::from(number)));
                 }
             }
         }

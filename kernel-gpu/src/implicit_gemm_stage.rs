@@ -19,7 +19,7 @@ use crate::phased_conv::{PhasedConv, TapBox, split};
 pub struct Lines {
     taps: TapBox,
     /// Taps of a line, at most.
-    pub longest: u32,
+    longest: u32,
     chunks: u32,
     panels: Panels,
 }

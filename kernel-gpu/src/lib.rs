@@ -22,7 +22,7 @@
 //! One file a kernel. Each holds, from top to bottom: the equation; the `#[repr(C)]` parameter block and the
 //! [`KernelSpec`](cuda_std::launch::KernelSpec); and the device code, which is compiled for the GPU and, unchanged, for the
 //! host's SIMT executor ([`entries`]). Tensors in f16 and bf16 are read as they are ([`element`]). The index maps the kernels share are files of their own ([`conv_shape`], [`tap_cursor`], [`tile`], [`work`],
-//! [`moments`], [`spectrum`], [`gram_grid`], [`volume_layout`]): plain functions, the same on host and device, tested on the host.
+//! [`moments`], [`factor_panels`], [`spectrum`], [`gram_grid`], [`volume_layout`]): plain functions, the same on host and device, tested on the host.
 #![no_std]
 #![cfg_attr(target_arch = "nvptx64", feature(abi_ptx, asm_experimental_arch))]
 

@@ -282,8 +282,8 @@ impl PhasedConv {
         let margin = [beside - (lowest(1) * width + lowest(2)), beside + highest(1) * width + highest(2) - (plane - 1)]
             .map(|rows| rows.max(0) as u64);
         let stored = margin[0] + margin[1] + u64::from(self.volume_rows());
-        // Rows of several images and what fills them up to eights are counted in 32 bits.
-        (stored * u64::from(self.images) < 1 << 31).then_some(margin.map(|rows| rows as u32))
+        // Of a panel the words are counted in 32 bits, 32 a row.
+        (stored * u64::from(self.images) + 8 <= 1 << 27).then_some(margin.map(|rows| rows as u32))
     }
 
     /// Output positions that no tap of any phase is for.

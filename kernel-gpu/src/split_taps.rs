@@ -97,6 +97,7 @@ impl SplitTaps {
 
 pub mod device {
     //! The device code.
+    use cuda_std::async_copy::{copy, wait_all};
     use cuda_std::shared::Shared;
     use cuda_std::thread::{block_idx_x, grid_dim_x, lane_index, sync_threads, thread_idx_x, warp_index};
     use cuda_std::{kernel, unroll};
@@ -166,7 +167,7 @@ pub mod device {
     /// The item exists; nobody reads shared memory; `NARROW` is whether elements are.
     #[inline(always)]
     unsafe fn load<const NARROW: bool>(p: &SplitTaps, item: Item) {
-        let (conv, all, held) = (&p.conv, conv_taps(p), Shared::<f32>::dynamic(0));
+        let (conv, all, held) = (&p.conv, p.conv.shape.taps(), Shared::<f32>::dynamic(0));
         let columns = conv.out_channels as u64 * all as u64;
         let rows = p.panels().chunks * CHUNK;
         // This lane's (c, k), of those that are neighbours in memory or near: its place there and here.
@@ -184,28 +185,25 @@ pub mod device {
             let exists = ci < conv.in_channels;
             let channel = (item.group * conv.in_channels + ci) as u64;
             let w = p.kernel.offset(channel * columns + item.channel as u64 * all as u64 + item.tap as u64);
-            let mut bits = [0u32; 8];
-            unroll!(i < 8, {
-                let (_, from) = at[i];
-                if exists && from < ZERO {
-                    // SAFETY: a channel of the group, a tap of an output channel of it.
-                    bits[i] = unsafe { w.bits::<NARROW>(from as u64) };
-                }
-            });
             unroll!(i < 8, {
                 let (to, from) = at[i];
-                if from != NOWHERE {
-                    // SAFETY: a place of this lane's.
-                    unsafe { held.store(row * input_pitch(p) + to, p.kernel.widen::<NARROW>(bits[i])) };
+                let to = held.offset(row * input_pitch(p) + to);
+                // SAFETY: a place of this lane's; a channel of the group, a tap of an output channel of it.
+                unsafe {
+                    if exists && from < ZERO {
+                        if NARROW {
+                            to.store(0, p.kernel.widen::<NARROW>(w.bits::<NARROW>(from as u64)));
+                        } else {
+                            copy::<4, f32>(to, Global::from_address(w.offset(from as u64).address()));
+                        }
+                    } else if from != NOWHERE {
+                        to.store(0, 0.0);
+                    }
                 }
             });
             row += WARPS;
         }
-    }
-
-    #[inline(always)]
-    fn conv_taps(p: &SplitTaps) -> u32 {
-        p.conv.shape.taps()
+        wait_all();
     }
 
     /// Writes an item's factors.
@@ -228,7 +226,7 @@ pub mod device {
             g = unsafe { p.channel_exponent.load((item.group * conv.out_channels + channel) as u64) };
         }
         let first_tap = panels.kernel_panel(conv, p.columns, item.group, channel >> bits, item.tap);
-        let to = p.taps.offset(first_tap + (item.panel * p.columns * ROW) as u64);
+        let to = p.taps.offset(first_tap + item.panel as u64 * (p.columns * ROW) as u64);
         let apart = panels.count as u64 * (p.columns * ROW) as u64;
         let mut number = thread_idx_x() / CHANNELS;
         while number < eights * item.taps {

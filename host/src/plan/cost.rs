@@ -6,7 +6,7 @@
 //!           15 µs + flop of the tiles / 5.5·10¹²                           (with options)
 //!           40 µs + bytes / 1.4·10¹² + flop of the tiles / 1.35·10¹⁴         (tensor cores, f32; f16 and bf16 3·10¹⁴)
 //!                                      flop of the tiles / 2.6·10¹⁴          (by warpgroups, f32; f16 and bf16 5.6·10¹⁴; an H200)
-//!           + 10 µs a round of tiles; the last round takes at least half of a whole one by warpgroups
+//!           + 10 µs a round of tiles; by warpgroups the last round takes half of a whole one, or as many of the tiles as a multiprocessor has
 //! spectral  40 µs + 3 µs a launch of the Gram matrices and the energies + 6 µs a round of volumes
 //!           + Σ over its stages of max(bytes / 2.5·10¹², flop / rate)
 //!             rate  transform 24·10¹² in registers, 15·10¹² as matrix products, a third of that where blocks share volumes;
@@ -111,7 +111,11 @@ pub(super) fn tensor_seconds(tensor: &CudaTensor, facts: &DeviceFacts) -> f64 {
     let filled = items / (resident * MULTIPROCESSORS);
     let rounds = filled.ceil();
     let idle = match facts.warpgroups {
-        true => (rounds - 1.0 + (filled - (rounds - 1.0)).max(ALONE)) / filled,
+        true => {
+            // Of the last round some multiprocessors have one tile more than others.
+            let last = ((filled - (rounds - 1.0)) * resident).ceil() / resident;
+            (rounds - 1.0 + last.max(ALONE)) / filled
+        }
         false => (MULTIPROCESSORS / items).max(1.0),
     };
     // Written once, read once.

@@ -70,6 +70,8 @@ fn the_edges_of_tiles() {
 fn many_taps_and_channels() {
     check(&Setting::new(case([9, 40, 6], [1, 2, 2], [3; 3]), 8, 32));
     check(&Setting::new(case([1, 2, 3], [1, 1, 3], [1, 1, 520]), 1, 32));
+    // More steps than a table holds.
+    check(&Setting::new(case([1, 2, 3], [1, 1, 3], [1, 1, 520]), 1, 64));
     // Taps summed first: of more channels than are held or copied at once, and by blocks with several items; and too many taps for that.
     check(&Setting::new(case([1, 60, 3], [1, 2, 2], [3; 3]), 1, 32));
     check(&Setting::new(case([1, 400, 2], [1, 1, 2], [1, 1, 2]), 1, 32));
