@@ -295,10 +295,10 @@ pub mod device {
                 });
                 // SAFETY: an input channel; its taps are behind a barrier.
                 unsafe {
-                    let (mut sums, mut largest) = ([0f64; 4], 0f32);
+                    let (mut sums, mut largest) = ([0f64; 2], 0f32);
                     let mut tap = 0;
                     while tap < taps {
-                        unroll!(i < 4, {
+                        unroll!(i < 2, {
                             if tap + (i as u32) < taps {
                                 let value = taps_at.load(tap + i as u32);
                                 sums[i] += value as f64;
@@ -307,9 +307,9 @@ pub mod device {
                                 largest = if size > largest && size < f32::INFINITY { size } else { largest };
                             }
                         });
-                        tap += 4;
+                        tap += 2;
                     }
-                    let sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+                    let sum = sums[0] + sums[1];
                     let size = ((largest as f64 * power(p.exponent.load(channel))).to_bits() >> 32) as u32;
                     found.largest = if size > found.largest { size } else { found.largest };
                     let mut finite = true;
