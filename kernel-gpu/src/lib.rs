@@ -46,6 +46,8 @@ pub(crate) mod grid_resample_ring;
 pub(crate) mod grid_resample_sums;
 pub mod implicit_gemm;
 pub mod implicit_gemm_copies;
+pub mod implicit_gemm_moments;
+pub mod implicit_gemm_products;
 pub mod implicit_gemm_schedule;
 pub mod implicit_gemm_stage;
 pub mod infinities;
