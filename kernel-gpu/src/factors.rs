@@ -117,48 +117,34 @@ pub mod device {
             unsafe { m128n32k16_f16([(1, 0), (0, 1), (3, 2), (2, 3), (0, 0), (2, 2)].map(|(x, w)| [a(x), b(w)])) }
         }
     }
-    impl Factors for Half {
-        const PARTS: u32 = 1;
-        const PRODUCTS: &'static [Pairing] = &[(0, 0)];
-        #[inline(always)]
-        #[track_caller]
-        fn multiply(a: [u32; 4], b: [u32; 2], c: [f32; 4]) -> [f32; 4] {
-            m16n8k16_f16(a, b, c)
-        }
-        #[inline(always)]
-        #[track_caller]
-        unsafe fn start_64(a: impl Fn(usize) -> Rows, b: impl Fn(usize) -> Rows) -> Products<8> {
-            // SAFETY: the caller's promise.
-            unsafe { m64n128k16_f16([0, 1, 2, 3].map(|plane| [b(plane), a(plane)])) }
-        }
-        #[inline(always)]
-        #[track_caller]
-        unsafe fn start_32(a: impl Fn(usize) -> Rows, b: impl Fn(usize) -> Rows) -> Products<4> {
-            // SAFETY: the caller's promise.
-            unsafe { m128n32k16_f16([0, 1, 2, 3].map(|plane| [a(plane), b(plane)])) }
-        }
+
+    macro_rules! one_plane {
+        ($name:ident, $multiply:ident, $start_64:ident, $start_32:ident) => {
+            impl Factors for $name {
+                const PARTS: u32 = 1;
+                const PRODUCTS: &'static [Pairing] = &[(0, 0)];
+                #[inline(always)]
+                #[track_caller]
+                fn multiply(a: [u32; 4], b: [u32; 2], c: [f32; 4]) -> [f32; 4] {
+                    $multiply(a, b, c)
+                }
+                #[inline(always)]
+                #[track_caller]
+                unsafe fn start_64(a: impl Fn(usize) -> Rows, b: impl Fn(usize) -> Rows) -> Products<8> {
+                    // SAFETY: the caller's promise.
+                    unsafe { $start_64([0, 1, 2, 3].map(|plane| [b(plane), a(plane)])) }
+                }
+                #[inline(always)]
+                #[track_caller]
+                unsafe fn start_32(a: impl Fn(usize) -> Rows, b: impl Fn(usize) -> Rows) -> Products<4> {
+                    // SAFETY: the caller's promise.
+                    unsafe { $start_32([0, 1, 2, 3].map(|plane| [a(plane), b(plane)])) }
+                }
+            }
+        };
     }
-    impl Factors for Bfloat {
-        const PARTS: u32 = 1;
-        const PRODUCTS: &'static [Pairing] = &[(0, 0)];
-        #[inline(always)]
-        #[track_caller]
-        fn multiply(a: [u32; 4], b: [u32; 2], c: [f32; 4]) -> [f32; 4] {
-            m16n8k16_bf16(a, b, c)
-        }
-        #[inline(always)]
-        #[track_caller]
-        unsafe fn start_64(a: impl Fn(usize) -> Rows, b: impl Fn(usize) -> Rows) -> Products<8> {
-            // SAFETY: the caller's promise.
-            unsafe { m64n128k16_bf16([0, 1, 2, 3].map(|plane| [b(plane), a(plane)])) }
-        }
-        #[inline(always)]
-        #[track_caller]
-        unsafe fn start_32(a: impl Fn(usize) -> Rows, b: impl Fn(usize) -> Rows) -> Products<4> {
-            // SAFETY: the caller's promise.
-            unsafe { m128n32k16_bf16([0, 1, 2, 3].map(|plane| [a(plane), b(plane)])) }
-        }
-    }
+    one_plane!(Half, m16n8k16_f16, m64n128k16_f16, m128n32k16_f16);
+    one_plane!(Bfloat, m16n8k16_bf16, m64n128k16_bf16, m128n32k16_bf16);
 
     /// Stores a chunk a lane, those of the first `count` lanes, each 8 words a plane; `to` says where a piece (16 bytes) of a lane's chunk goes. They
     /// change places in shared memory, [`STORE_BYTES`] of this warp's: neighbouring lanes then write neighbouring pieces of one chunk, whole sectors
