@@ -78,31 +78,54 @@ impl ConvMeans {
     /// Words from the taps of an input channel to the next in shared memory: an odd number, for threads read them side by side.
     #[inline(always)]
     const fn held_row(&self) -> u32 {
-        self.boxes.shape.taps() | 1
+        held_row(&self.boxes)
     }
 
     /// Input channels of a group.
     #[inline(always)]
     const fn in_channels(&self) -> u32 {
-        split(self.boxes.shape.in_channels, self.boxes.options.groups).0
+        in_channels(&self.boxes)
     }
 
     /// Input channels whose taps are in shared memory at once.
     #[inline(always)]
     const fn held(&self) -> u32 {
-        split(HELD_WORDS, self.held_row()).0
-    }
-
-    /// Whether Σ_k w is made first.
-    #[inline(always)]
-    const fn sums_taps(&self) -> bool {
-        self.boxes.is_whole() && (self.held() >= LEAST_HELD || self.held() >= self.in_channels())
+        held(&self.boxes)
     }
 
     /// Blocks that have work.
     pub const fn blocks(&self) -> u64 {
         self.boxes.shape.out_channels as u64 * self.runs() as u64
     }
+}
+
+#[inline(always)]
+const fn held_row(boxes: &InputBoxes) -> u32 {
+    boxes.shape.taps() | 1
+}
+
+#[inline(always)]
+const fn in_channels(boxes: &InputBoxes) -> u32 {
+    split(boxes.shape.in_channels, boxes.options.groups).0
+}
+
+#[inline(always)]
+const fn held(boxes: &InputBoxes) -> u32 {
+    split(HELD_WORDS, held_row(boxes)).0
+}
+
+/// Whether Σ_k w is made first.
+#[inline(always)]
+const fn sums_taps(boxes: &InputBoxes) -> bool {
+    boxes.is_whole() && (held(boxes) >= LEAST_HELD || held(boxes) >= in_channels(boxes))
+}
+
+/// Multiplications and additions of all means.
+pub fn flops(boxes: &InputBoxes) -> u64 {
+    let pairs = u64::from(in_channels(boxes)) * u64::from(boxes.shape.out_channels);
+    let (taps, images) = (u64::from(boxes.shape.taps()), u64::from(boxes.shape.batch));
+    let each = if sums_taps(boxes) { taps + 2 * images } else { (2 * taps).saturating_mul(images) };
+    pairs.saturating_mul(each)
 }
 
 pub mod device {
@@ -151,7 +174,7 @@ pub mod device {
             let item = Item { group, column, image: run as u32 * IMAGES };
             // SAFETY: the item exists and is this block's; all threads come together.
             unsafe {
-                let found = match (p.kernel.is_narrow(), p.sums_taps()) {
+                let found = match (p.kernel.is_narrow(), sums_taps(&p.boxes)) {
                     (true, false) => find::<true>(&p, item),
                     (false, false) => find::<false>(&p, item),
                     (true, true) => find_by_channels::<true>(&p, item),
@@ -229,7 +252,7 @@ pub mod device {
         found
     }
 
-    /// [`find`] where [`ConvMeans::sums_taps`], a thread an input channel at a time.
+    /// [`find`] where [`sums_taps`], a thread an input channel at a time.
     ///
     /// # Safety
     /// As there; all threads of the block come together.

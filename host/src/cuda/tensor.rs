@@ -125,7 +125,6 @@ impl TensorDirect {
         let (lengths, element) = (self.design.lengths(), dtype.bytes() as u64);
         let input = (problem.input_elements() as u64).saturating_mul(element);
         let kernel = (problem.kernel_elements() as u64).saturating_mul(element);
-        let batch = u64::from(self.design.conv.shape.batch);
         let (rows, slices) = (lengths.moments, lengths.slices);
         let segments = lengths.segment_sum.saturating_mul(8).saturating_add(lengths.largest * 4);
         let factors = (lengths.rows.saturating_mul(4), lengths.taps.saturating_mul(4));
@@ -138,10 +137,7 @@ impl TensorDirect {
             (factors::BOX_SUMS, cost(&[segments, lengths.box_sum.saturating_mul(8)], lengths.segment_sum)),
             (
                 factors::CONV_MEANS,
-                cost(
-                    &[kernel, lengths.box_sum.saturating_mul(8), rows * 8],
-                    (problem.kernel_elements() as u64).saturating_mul(2 * batch),
-                ),
+                cost(&[kernel, lengths.box_sum.saturating_mul(8), rows * 8], conv_means::flops(&self.design.boxes)),
             ),
             (factors::SPLIT_TAPS, cost(&[kernel, factors.1], 0)),
             (factors::CHANNELS_LAST, cost(&[input, factors.0], 0)),
