@@ -7,18 +7,8 @@
 //! with Ĝ as [`gram_grid`](crate::gram_grid) and W as [`tap_spectrum`](crate::tap_spectrum) store them. A **unit** is a block
 //! (I, J) of a point, 16 × 16 channel pairs. The parts' sum over the launches is `Σ_f Σ_b |Z_f[b,c]|²`.
 //!
-//! **Products.** c on the rows of `mma.m16n8k8`, j along its sum, i on the columns:
-//!
-//! ```text
-//! y_i = Σ_j Ĝ_ij·conj W_j:   Re y = Re W·Re Ĝ + Im W·Im Ĝ      −Im y = Im W·Re Ĝ − Re W·Im Ĝ
-//! Re(W_i·y_i) = Re W_i·Re y_i + Im W_i·(−Im y_i)
-//! ```
-//!
-//! A lane holds the same (c, i) of W as first operand, for I = J, and beside y, which is of rows c and columns i too.
-//!
-//! **Precision.** Each factor is a sum of two tf32, 22 bits; of the four products the one of both rests is left out. Products
-//! with a rest come first, for on top of the others they would be rounded away. y is of 16 j, then f32 over the (i, j) of a
-//! column of blocks, then f64. NaN and infinity in the W of a channel c reach that c alone, in Ĝ all.
+//! **Accumulation.** Products of two tf32 a factor ([`gram_energy_products`](crate::gram_energy_products)), over 16 j in the tensor cores, then
+//! f32 over the (i, j) of a column of blocks, then f64.
 //!
 //! **Data flow.** Every warp works alone: a **share** of the units, point by point and in a point column by column, and 32
 //! output channels. W_J stays in registers for its column; a unit's Ĝ is asked for while the one before is multiplied. Warps of
@@ -103,9 +93,7 @@ impl GramEnergy {
 
 pub mod device {
     //! The device code.
-    use cuda_std::float::Float;
     use cuda_std::kernel;
-    use cuda_std::mma::m16n8k8_tf32;
     use cuda_std::shared::Shared;
     use cuda_std::thread::{block_idx_x, lane_index, thread_idx_x, warp_index};
     use cuda_std::unroll;
@@ -113,6 +101,7 @@ pub mod device {
 
     use super::*;
     use crate::conv_shape::div_rem;
+    use crate::gram_energy_products::device::{Taps, Weights, multiply};
     use crate::gram_grid::BLOCK_WORDS;
     use crate::spectrum::{TILE, div, rem};
     use crate::tap_spectrum::{GROUP_WORDS, point_words};
@@ -138,111 +127,6 @@ pub mod device {
                 }
             }
         }
-    }
-
-    /// Four values of a lane of 16 c by 8 i, real and imaginary parts: c = lane/4 + 8(n/2), i = 2(lane%4) + n%2.
-    #[derive(Clone, Copy)]
-    struct Taps {
-        re: [f32; 4],
-        im: [f32; 4],
-    }
-
-    /// The same as two tf32, in the order of a product's first operand, whose columns are i = 0, 2, 4, 6, 1, 3, 5, 7.
-    #[derive(Clone, Copy)]
-    struct Weights {
-        re: [[u32; 4]; 2],
-        im: [[u32; 4]; 2],
-    }
-
-    /// Ĝ_ij of 8 j by 8 i as two tf32, in the order of the second operand, rows likewise.
-    struct Pairs {
-        re: [[u32; 2]; 2],
-        im: [[u32; 2]; 2],
-        minus_im: [[u32; 2]; 2],
-    }
-
-    /// A value as two tf32, the rest behind: together 22 bits, and for NaN and infinity at least the rest is NaN.
-    ///
-    /// Rounded by an addition to the bits and a mask, which `cvt` is too, with a test for NaN besides. A product does not see the
-    /// low 13 bits of the rest.
-    #[inline(always)]
-    fn split(value: f32) -> [u32; 2] {
-        let high = value.to_bits().wrapping_add(0x1000) & !0x1fff;
-        [high, (value - f32::from_bits(high)).to_bits()]
-    }
-
-    impl Weights {
-        const ZERO: Self = Self { re: [[0; 4]; 2], im: [[0; 4]; 2] };
-
-        #[inline(always)]
-        fn of(taps: &Taps) -> Self {
-            let mut weights = Self::ZERO;
-            unroll!(n < 4, {
-                let (re, im) = (split(taps.re[n]), split(taps.im[n]));
-                // Rows lie side by side there, columns here.
-                const TO: usize = n % 2 * 2 + n / 2;
-                unroll!(part < 2, {
-                    weights.re[part][TO] = re[part];
-                    weights.im[part][TO] = im[part];
-                });
-            });
-            weights
-        }
-    }
-
-    impl Pairs {
-        /// Of (re, im) of two neighbouring j.
-        #[inline(always)]
-        fn of(values: &[f32; 4]) -> Self {
-            let mut pairs = Self { re: [[0; 2]; 2], im: [[0; 2]; 2], minus_im: [[0; 2]; 2] };
-            unroll!(n < 2, {
-                let (re, im) = (split(values[2 * n]), split(values[2 * n + 1]));
-                unroll!(part < 2, {
-                    pairs.re[part][n] = re[part];
-                    pairs.im[part][n] = im[part];
-                    pairs.minus_im[part][n] = im[part] ^ 0x8000_0000;
-                });
-            });
-            pairs
-        }
-    }
-
-    /// Re y and −Im y, of 16 c by 8 i.
-    #[derive(Clone, Copy)]
-    struct Sums {
-        re: [f32; 4],
-        minus_im: [f32; 4],
-    }
-
-    impl Sums {
-        /// Adds the products of W's part `A` with the real parts of Ĝ's part `B`.
-        #[inline(always)]
-        fn add_real<const A: usize, const B: usize>(&mut self, w: &Weights, g: &Pairs) {
-            self.re = m16n8k8_tf32(w.re[A], g.re[B], self.re);
-            self.minus_im = m16n8k8_tf32(w.im[A], g.re[B], self.minus_im);
-        }
-
-        /// Adds those with the imaginary parts.
-        #[inline(always)]
-        fn add_imaginary<const A: usize, const B: usize>(&mut self, w: &Weights, g: &Pairs) {
-            self.re = m16n8k8_tf32(w.im[A], g.im[B], self.re);
-            self.minus_im = m16n8k8_tf32(w.re[A], g.minus_im[B], self.minus_im);
-        }
-    }
-
-    /// Adds the products of W's part `A` and Ĝ's part `B` to each tile's sums, by turns: none waits for the one before.
-    #[inline(always)]
-    fn add<const A: usize, const B: usize, const N: usize>(sums: &mut [Sums; N], w: &[Weights; N], g: &Pairs) {
-        unroll!(n < 2, {
-            if n < N {
-                sums[n].add_real::<A, B>(&w[n], g);
-            }
-        });
-        unroll!(n < 2, {
-            if n < N {
-                sums[n].add_imaginary::<A, B>(&w[n], g);
-            }
-        });
     }
 
     /// What a warp does: a range of units, for one or two tiles of 16 output channels.
@@ -428,33 +312,6 @@ pub mod device {
     unsafe fn pairs(half: Global<f32>) -> [[f32; 4]; 2] {
         // SAFETY: the caller's promise; 16 bytes a lane.
         unsafe { [half.load_array(0), half.load_array(16)] }
-    }
-
-    /// Adds Re Σ_i W_i·y_i of 8 i and 16 j, for the lane's two c of each tile.
-    #[inline(always)]
-    fn multiply<const N: usize>(
-        weights: &[[Weights; N]; 2],
-        pairs: &[[f32; 4]; 2],
-        taps: &[Taps; N],
-        energies: &mut [[f32; 2]; N],
-    ) {
-        let mut sums = [Sums { re: [0.0; 4], minus_im: [0.0; 4] }; N];
-        let pairs = [Pairs::of(&pairs[0]), Pairs::of(&pairs[1])];
-        unroll!(step < 2, {
-            add::<1, 0, N>(&mut sums, &weights[step], &pairs[step]);
-            add::<0, 1, N>(&mut sums, &weights[step], &pairs[step]);
-        });
-        unroll!(step < 2, {
-            add::<0, 0, N>(&mut sums, &weights[step], &pairs[step]);
-        });
-        unroll!(n < 2, {
-            if n < N {
-                unroll!(v < 4, {
-                    let energy = taps[n].re[v].fma(sums[n].re[v], energies[n][v / 2]);
-                    energies[n][v / 2] = taps[n].im[v].fma(sums[n].minus_im[v], energy);
-                });
-            }
-        });
     }
 
     /// 2^exponent, for exponents of normal f64.

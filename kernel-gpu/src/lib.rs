@@ -40,6 +40,7 @@ pub mod entries;
 pub mod factor_panels;
 pub mod factors;
 pub mod gram_energy;
+pub mod gram_energy_products;
 pub mod gram_grid;
 pub mod grid_resample;
 pub(crate) mod grid_resample_ring;
