@@ -11,11 +11,8 @@
 //! warp half of a block, 16 × 8 pairs, whose sums it keeps in registers. [`line_gram_stage`](crate::line_gram_stage) brings the
 //! rows of both through shared memory, eight slots (strict lines: four) of 16 images at a time.
 //!
-//! **Products.** A word of the spectrum, (re, im), is two neighbouring factors of `mma.m16n8k16`: with x as it is on both sides
-//! the sum over k is Re G, with (−im, re) on the right it is Im G. The eight words of a product are those of +fp and of −fp of four
-//! images: as they are, the sum is that of G₊ + G₋, with those of −fp negated on the right, of G₊ − G₋. C_l takes cos times the
-//! one, S_l sin times the other. In strict lines, and for fp = 0 in the others, a second word holds what rounding left of the
-//! first; products are high·high + high·low + low·high.
+//! [`line_gram_products`](crate::line_gram_products) makes G₊ + G₋ and G₊ − G₋ of the slots of ±fp, and
+//! [`line_gram_sums`](crate::line_gram_sums) adds them to the lags' sums.
 //!
 //! **Mirror images.** Where the line at −f is stored too, the sums of one are those of the other: G_{−f} = conj G_f, and sines change their
 //! sign. The later of two such lines of a launch is not multiplied out.
@@ -185,19 +182,14 @@ pub const fn lags(kernel: u32) -> u32 {
 
 pub mod device {
     //! The device code.
-    use cuda_std::bits::permute_bytes;
-    use cuda_std::float::Float;
-    use cuda_std::mma::m16n8k16_f16;
-    use cuda_std::shared::Shared;
-    use cuda_std::thread::{block_idx_x, lane_index, sync_threads, thread_idx_x, warp_index};
-    use cuda_std::warp::shuffle_xor;
-    use cuda_std::{kernel, unroll};
+    use cuda_std::kernel;
+    use cuda_std::thread::{block_idx_x, sync_threads, thread_idx_x, warp_index};
 
     use super::*;
-    use crate::gram_grid::BLOCK_WORDS;
-    use crate::line_gram_stage::device::{Item, Place, Rows, Stages, Target, Words};
+    use crate::line_gram_products::device::Gram;
+    use crate::line_gram_stage::device::{Item, Place, Stages, Target};
+    use crate::line_gram_sums::device::Sums;
     use crate::opaque::opaque;
-    use crate::spectrum::TILE;
 
     /// See the module.
     ///
@@ -291,236 +283,6 @@ pub mod device {
                 return;
             }
             sums.store(p, &Target::kept());
-        }
-    }
-
-    /// Re, Im of G at 16 × 8 pairs of channels, in the accumulators' layout.
-    type Pairs = [f32; 8];
-
-    /// Numbers of a lane that one warp hands another: C_0, and C_l and S_l of four lags.
-    const GATHERED: u32 = 8 * 9;
-
-    /// G₊ + G₋ and G₊ − G₋ of a pair of slots.
-    struct Gram {
-        sum: Pairs,
-        difference: Pairs,
-    }
-
-    impl Gram {
-        const ZERO: Self = Self { sum: [0.0; 8], difference: [0.0; 8] };
-
-        /// Of ±fp in one word each.
-        ///
-        /// # Safety
-        /// The words are complete; all lanes of the warp come together, here and below.
-        #[inline(always)]
-        unsafe fn plain(words: &Words, rows: &Rows) -> Self {
-            let (mut gram, signs) = (Self::ZERO, signs());
-            unroll!(two < 2, {
-                // SAFETY: the caller's promise.
-                let b = unsafe { words.right(rows, two as u32) };
-                unroll!(one < 2, {
-                    // SAFETY: the caller's promise.
-                    gram.multiply(unsafe { words.left(rows, 2 * two as u32 + one as u32) }, b[one], signs);
-                });
-            });
-            gram
-        }
-
-        /// Of fp = 0 in a line that is not strict: the second slot is what rounding left of the first. The sum is all of G, and
-        /// the difference meets sines of 0.
-        ///
-        /// # Safety
-        /// As [`Self::plain`].
-        #[inline(always)]
-        unsafe fn plane(words: &Words, rows: &Rows) -> Self {
-            let (mut gram, second) = (Self::ZERO, signs() != 0);
-            unroll!(two < 2, {
-                // SAFETY: the caller's promise.
-                let b = unsafe { words.right(rows, two as u32) };
-                unroll!(one < 2, {
-                    // SAFETY: the caller's promise.
-                    let a = unsafe { words.left(rows, 2 * two as u32 + one as u32) };
-                    // On the right (low, 0), then (high, high).
-                    let (mut low, mut high) = (b[one], b[one]);
-                    unroll!(word < 2, {
-                        let other = shuffle_xor(b[one][word], 1);
-                        low[word] = if second { 0 } else { other };
-                        high[word] = if second { other } else { b[one][word] };
-                    });
-                    multiply(a, low, [turned(low[0]), turned(low[1])], &mut gram.sum);
-                    multiply(a, high, [turned(high[0]), turned(high[1])], &mut gram.sum);
-                });
-            });
-            gram
-        }
-
-        /// Of ±fp in two words each.
-        ///
-        /// # Safety
-        /// As [`Self::plain`], the low words too.
-        #[inline(always)]
-        unsafe fn strict(words: &Words, rows: &Rows) -> Self {
-            let (mut gram, signs, low) = (Self::ZERO, signs(), words.low());
-            unroll!(two < 2, {
-                // SAFETY: the caller's promise. The left side is read twice: both right sides at once are too many registers.
-                let b_low = unsafe { low.right(rows, two as u32) };
-                unroll!(one < 2, {
-                    // SAFETY: as above.
-                    gram.multiply(unsafe { words.left(rows, 2 * two as u32 + one as u32) }, b_low[one], signs);
-                });
-                // SAFETY: as above.
-                let b = unsafe { words.right(rows, two as u32) };
-                unroll!(one < 2, {
-                    let step = 2 * two as u32 + one as u32;
-                    // SAFETY: as above.
-                    gram.multiply(unsafe { low.left(rows, step) }, b[one], signs);
-                    // SAFETY: as above.
-                    gram.multiply(unsafe { words.left(rows, step) }, b[one], signs);
-                });
-            });
-            gram
-        }
-
-        /// Adds the products of four images.
-        #[inline(always)]
-        fn multiply(&mut self, a: [u32; 4], b: [u32; 2], signs: u32) {
-            let turned = [turned(b[0]), turned(b[1])];
-            multiply(a, b, turned, &mut self.sum);
-            multiply(a, [b[0] ^ signs, b[1] ^ signs], [turned[0] ^ signs, turned[1] ^ signs], &mut self.difference);
-        }
-    }
-
-    /// What negates this lane's words on the right if they are of the second slot: of a row of words (+, −, +, −) lane i holds
-    /// the i-th.
-    #[inline(always)]
-    fn signs() -> u32 {
-        if lane_index() % 2 == 1 { 0x8000_8000 } else { 0 }
-    }
-
-    /// Adds Re and Im of a·conj b, over eight words.
-    #[inline(always)]
-    fn multiply(a: [u32; 4], b: [u32; 2], turned: [u32; 2], gram: &mut Pairs) {
-        let [g0, g1, g2, g3, g4, g5, g6, g7] = *gram;
-        let [r0, r1, r2, r3] = m16n8k16_f16(a, b, [g0, g1, g2, g3]);
-        let [i0, i1, i2, i3] = m16n8k16_f16(a, turned, [g4, g5, g6, g7]);
-        *gram = [r0, r1, r2, r3, i0, i1, i2, i3];
-    }
-
-    /// (re, im) to (−im, re).
-    #[inline(always)]
-    fn turned(word: u32) -> u32 {
-        permute_bytes(word, 0, 0x1032) ^ 0x8000
-    }
-
-    /// C_0, and C_l and S_l of the pass' lags.
-    struct Sums<const LAGS: usize> {
-        zero: Pairs,
-        cos: [Pairs; LAGS],
-        sin: [Pairs; LAGS],
-    }
-
-    impl<const LAGS: usize> Sums<LAGS> {
-        const ZERO: Self = Self { zero: [0.0; 8], cos: [[0.0; 8]; LAGS], sin: [[0.0; 8]; LAGS] };
-
-        /// Adds a pair of slots, whose coefficients are LAGS cosines and LAGS sines.
-        #[inline(always)]
-        fn add<const BOTH: usize>(&mut self, gram: &Gram, coefficients: impl FnOnce() -> [f32; BOTH]) {
-            let coefficients = coefficients();
-            unroll!(i < 8, {
-                self.zero[i] += gram.sum[i];
-            });
-            unroll!(lag < 4, {
-                if lag < LAGS {
-                    unroll!(i < 8, {
-                        self.cos[lag][i] = coefficients[lag].fma(gram.sum[i], self.cos[lag][i]);
-                        self.sin[lag][i] = coefficients[LAGS + lag].fma(gram.difference[i], self.sin[lag][i]);
-                    });
-                }
-            });
-        }
-
-        /// Every number.
-        #[inline(always)]
-        fn each(&mut self, mut visit: impl FnMut(u32, &mut f32)) {
-            unroll!(i < 8, {
-                visit(i as u32, &mut self.zero[i]);
-                unroll!(lag < 4, {
-                    if lag < LAGS {
-                        visit((8 * (2 * lag + 1) + i) as u32, &mut self.cos[lag][i]);
-                        visit((8 * (2 * lag + 2) + i) as u32, &mut self.sin[lag][i]);
-                    }
-                });
-            });
-        }
-
-        /// Adds what the second pair of warps found, by way of the stages' memory; false for those, which are done.
-        ///
-        /// # Safety
-        /// All threads of the block call this; no copies are on their way.
-        #[inline(always)]
-        unsafe fn gather(&mut self) -> bool {
-            let (way, half) = (warp_index() / 2, warp_index() % 2);
-            let numbers = Shared::<f32>::dynamic(4 * 32 * GATHERED * half).offset(lane_index());
-            sync_threads(); // the last stage is no longer read
-            if way == 1 {
-                // SAFETY: a place a number and lane, in the stages' memory.
-                self.each(|place, sum| unsafe { numbers.store(32 * place, *sum) });
-            }
-            sync_threads();
-            if way == 0 {
-                // SAFETY: stored before the barrier.
-                self.each(|place, sum| *sum += unsafe { numbers.load(32 * place) });
-            }
-            way == 0
-        }
-
-        /// Stores the warp's half of its block.
-        ///
-        /// # Safety
-        /// The item's sums are this block's.
-        #[inline(always)]
-        unsafe fn store(&self, p: &LineGram, target: &Target) {
-            let which = if p.ways == 2 { 0 } else { warp_index() / 2 };
-            let Some(block) = target.block(p, which) else { return };
-            let block_words = BLOCK_WORDS as u64;
-            let (row, column) = (lane_index() / 4, 8 * (warp_index() % 2) + 2 * (lane_index() % 4));
-            let place = block as u64 * block_words + (2 * (row * TILE + column)) as u64;
-            // SAFETY: the caller's promise: the line is the item's.
-            unsafe { self.store_line(p, target, target.line, place, 1.0) };
-            if let Some(image) = target.image(p) {
-                // SAFETY: as above; the image's item stores nothing.
-                unsafe { self.store_line(p, target, image, place, -1.0) };
-            }
-        }
-
-        /// Stores a line's, or with −1 its mirror image's: cosines' sums are conjugate, sines' the same with the other sign.
-        ///
-        /// # Safety
-        /// As [`Self::store`]; the line is one of the launch's.
-        #[inline(always)]
-        unsafe fn store_line(&self, p: &LineGram, target: &Target, line: u32, place: u64, sign: f32) {
-            let component_words = p.blocks as u64 * BLOCK_WORDS as u64;
-            // From component to component: C_0, then C_l and S_l of the pass.
-            let first = line as u64 * p.components() as u64 + (2 * target.pass * LAGS as u32) as u64;
-            let mut to = p.sums.offset(first * component_words + place);
-            let mut put = |pairs: Option<&Pairs>, [re, im]: [f32; 2]| {
-                if let Some(g) = pairs {
-                    // SAFETY: component < 2·K2 − 1, block < blocks; rows `row` and `row` + 8 of it, two columns.
-                    unsafe {
-                        to.store_array(0, [re * g[0], im * g[4], re * g[1], im * g[5]]);
-                        to.store_array((16 * TILE) as u64, [re * g[2], im * g[6], re * g[3], im * g[7]]);
-                    }
-                }
-                to = to.offset(component_words);
-            };
-            put(if target.pass == 0 { Some(&self.zero) } else { None }, [1.0, sign]);
-            unroll!(lag < 4, {
-                if lag < LAGS && target.pass * LAGS as u32 + (lag as u32) + 1 < p.spectrum.shape.kernel[2] {
-                    put(Some(&self.cos[lag]), [1.0, sign]);
-                    put(Some(&self.sin[lag]), [sign, 1.0]);
-                }
-            });
         }
     }
 }
