@@ -21,9 +21,10 @@
 //! **Launches.** One takes any range of lines, in the order of (fr, fo): lines that it does not have are zeros, and what earlier
 //! launches found is added. f32; the order follows from the shape and the ranges.
 //!
-//! **Data flow.** A warp owns 32 neighbouring numbers and a [tile](tiles) of points. It works in **steps** of one fr and a group of four
-//! ±fo, whose numbers and factors come to its own ring in shared memory (`cp.async`), seven steps ahead: no warp waits for another.
-//! Where numbers are few, two or four warps of a block share the steps, and add up what they found at the end.
+//! **Data flow.** A warp owns 32 neighbouring numbers and a [tile](crate::grid_resample_factors) of points. It works in **steps** of one fr
+//! and a group of four ±fo, whose numbers and factors come to its own ring in shared memory (`cp.async`), seven steps ahead: no warp waits
+//! for another. Where numbers are few, two or four warps of a block [share](crate::grid_resample_shares) the steps, and add up what they
+//! found at the end.
 //!
 //! **Cost.** Reads each line once a tile of points, 8·(2·K2 − 1) bytes a channel pair. A step is 44 multiply-adds, for 8 numbers.
 //!
@@ -33,6 +34,7 @@ use cuda_std::global::{Global, GlobalMut};
 use cuda_std::launch::KernelSpec;
 
 use crate::gram_grid::{BLOCK_WORDS, Grid};
+use crate::grid_resample_factors::{PITCH, groups, width};
 use crate::spectrum::{div, div_rem};
 
 /// The parameters.
@@ -41,7 +43,7 @@ use crate::spectrum::{div, div_rem};
 pub struct GridResample {
     /// The lines of this launch, (line, m, block of this launch, 16, 16, [re, im]).
     pub input: Global<f32>,
-    /// E_0 and O_0, (tile, pair of fo, 16): see [`factor`].
+    /// E_0 and O_0, (tile, pair of fo, 16): see [`factor`](crate::grid_resample_factors::factor).
     pub outer: Global<f32>,
     /// E_1 and O_1 times what fr counts, (tile, fr, 16).
     pub half: Global<f32>,
@@ -69,13 +71,9 @@ pub struct GridResample {
 
 /// Threads of a block.
 const THREADS: u32 = 128;
-const WARPS: u32 = THREADS / 32;
+pub(crate) const WARPS: u32 = THREADS / 32;
 /// Pairs ±fo of a group.
 pub(crate) const PAIRS: u32 = 4;
-/// Numbers of a factors' row: E at 0, three unused, E of four points, O of these, four of zeros.
-pub(crate) const PITCH: u32 = 16;
-/// Points of a tile beside 0, at most.
-const WIDEST: u32 = 4;
 /// Words of a step: eight lines' 32 numbers, a row of factors of fr, and four of ±fo.
 pub(crate) const SLOT: u32 = 2 * PAIRS * 32 + PITCH + PAIRS * PITCH;
 /// Steps that a warp holds.
@@ -84,96 +82,16 @@ pub(crate) const SLOTS: u32 = 8;
 const BEFORE: u32 = 2 * 25 * 32;
 /// Words of a warp.
 pub(crate) const OWN: u32 = SLOTS * SLOT + BEFORE;
-/// Warps below which each number is shared by two, or by four: some two a scheduler of a large GPU.
-const ENOUGH: u32 = 1024;
 
 /// The launch.
 pub const SPEC: KernelSpec =
     KernelSpec { name: "grid_resample", threads: THREADS, min_blocks: 3, shared_bytes: 4 * WARPS * OWN };
 
-/// Tiles of the points g < K of an axis: point 0 is in all of them.
-#[inline(always)]
-pub const fn tiles(kernel: u32) -> u32 {
-    if kernel <= WIDEST { 1 } else { (kernel - 1).div_ceil(WIDEST) }
-}
-
-/// Points of a tile beside 0: two or four.
-#[inline(always)]
-pub const fn width(kernel: u32) -> u32 {
-    if kernel - 1 <= 2 * tiles(kernel) { 2 } else { WIDEST }
-}
-
-/// The groups of ±fo.
-#[inline(always)]
-const fn groups(column: u32) -> u32 {
-    (column / 2 + 1).div_ceil(PAIRS)
-}
-
-/// Rows of a tile of the outer axis' factors: fo ≤ N0/2, and rows of zeros up to whole groups.
-#[inline(always)]
-pub const fn outer_rows(column: u32) -> u32 {
-    groups(column) * PAIRS
-}
-
-/// Numbers of an axis' factors.
-#[inline(always)]
-pub const fn factors(rows: u32, kernel: u32) -> u32 {
-    rows * tiles(kernel) * PITCH
-}
-
-/// What an axis' factors hold at `index`: (frequency, point, whether of the odd part); None is 0.
-#[inline(always)]
-pub const fn factor(rows: u32, kernel: u32, index: u32) -> Option<(u32, u32, bool)> {
-    let (row, at) = div_rem(index, PITCH);
-    let (tile, frequency) = div_rem(row, rows);
-    let place = at % 4 + 1;
-    let point = tile * width(kernel) + place;
-    if at == 0 {
-        Some((frequency, 0, false))
-    } else if at >= 4 && at < 12 && place <= width(kernel) && point < kernel {
-        Some((frequency, point, at >= 8))
-    } else {
-        None
-    }
-}
-
 impl GridResample {
-    /// Tiles of g0, and of h.
-    #[inline(always)]
-    const fn tiles(&self) -> [u32; 2] {
-        [tiles(self.grid.kernel[0]), tiles(self.grid.kernel[1])]
-    }
-
     /// Numbers of a line.
     #[inline(always)]
     pub(crate) const fn inner(&self) -> u64 {
         self.grid.m()[2] as u64 * self.blocks as u64 * BLOCK_WORDS as u64
-    }
-
-    /// Pieces of 32 numbers and tiles; they fit 32 bits, for an output's memory does.
-    #[inline(always)]
-    const fn units(&self) -> u32 {
-        let [outer, half] = self.tiles();
-        (self.inner() / 32) as u32 * outer * half
-    }
-
-    /// Warps that share a unit.
-    #[inline(always)]
-    pub const fn ways(&self) -> u32 {
-        let units = self.units();
-        if units >= ENOUGH {
-            1
-        } else if units >= ENOUGH / 2 {
-            2
-        } else {
-            4
-        }
-    }
-
-    /// Blocks of threads that have work.
-    #[inline(always)]
-    pub const fn items(&self) -> u32 {
-        self.units().div_ceil(WARPS / self.ways())
     }
 
     /// The first fr that the launch has lines of, and how many.
@@ -189,12 +107,13 @@ pub mod device {
     use cuda_std::async_copy::{commit_group, copy, wait_group};
     use cuda_std::float::Float;
     use cuda_std::shared::Shared;
-    use cuda_std::thread::{block_idx_x, lane_index, warp_index};
+    use cuda_std::thread::{lane_index, warp_index};
     use cuda_std::warp::sync_warp;
     use cuda_std::{kernel, unroll};
 
     use super::*;
     use crate::grid_resample_ring::device::Ahead;
+    use crate::grid_resample_shares::device::Share;
     use crate::grid_resample_sums::device::{Group, Sums, gather};
     use crate::opaque::opaque;
     use crate::spectrum::{EMPTY, TILE, rem};
@@ -214,33 +133,6 @@ pub mod device {
                 (_, 2) => run::<5, 3>(&p),
                 _ => run::<5, 5>(&p),
             }
-        }
-    }
-
-    /// A warp's share of the work.
-    pub(crate) struct Share {
-        /// Its tile of g0, and of h.
-        pub(crate) tiles: [u32; 2],
-        /// Where the lane's number lies in a line.
-        pub(crate) place: u64,
-        /// Whether there is one.
-        exists: bool,
-        /// Which of the warps it is that share the unit.
-        way: u32,
-    }
-
-    impl Share {
-        #[inline(always)]
-        fn mine(p: &GridResample) -> Self {
-            let ways = p.ways();
-            let (warp, way) = div_rem(warp_index(), ways);
-            let unit = block_idx_x() * (WARPS / ways) + warp;
-            let exists = unit < p.units();
-            let [outer, half] = p.tiles();
-            // Tiles of the same numbers follow each other.
-            let (rest, tile_1) = div_rem(if exists { unit } else { 0 }, half);
-            let (piece, tile_0) = div_rem(rest, outer);
-            Self { tiles: [tile_0, tile_1], place: piece as u64 * 32 + lane_index() as u64, exists, way }
         }
     }
 
@@ -433,56 +325,5 @@ pub mod device {
             scale *= if exponent < -120 { 0.0 } else { f32::from_bits(((127 + exponent) as u32) << 23) };
         });
         scale
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    extern crate std;
-    use std::collections::HashSet;
-    use std::vec::Vec;
-
-    use super::*;
-
-    #[test]
-    fn tiles_are_as_narrow_as_their_points_allow() {
-        let found: Vec<_> = [1, 2, 3, 4, 5, 6, 7, 9, 10, 13, 14].map(|k| (width(k), tiles(k))).into();
-        let expected = [(2, 1), (2, 1), (2, 1), (4, 1), (4, 1), (4, 2), (4, 2), (4, 2), (4, 3), (4, 3), (4, 4)];
-        assert_eq!(found, expected);
-    }
-
-    #[test]
-    fn each_factor_has_a_place_and_point_0_one_a_tile() {
-        for kernel in 1..30 {
-            let found: Vec<_> = (0..factors(7, kernel)).filter_map(|index| factor(7, kernel, index)).collect();
-            assert!(found.iter().all(|&(frequency, point, _)| frequency < 7 && point < kernel));
-            let zeros = found.iter().filter(|&&(_, point, odd)| point == 0 && !odd).count() as u32;
-            assert_eq!((zeros, found.len() as u32), (7 * tiles(kernel), zeros + 7 * 2 * (kernel - 1)));
-            assert_eq!(found.iter().collect::<HashSet<_>>().len() as u32, 7 * (2 * kernel - 1));
-        }
-    }
-
-    #[test]
-    fn kernelbench_77_is_a_warp_for_32_numbers() {
-        let null = Global::null();
-        let parameters = GridResample {
-            input: null,
-            outer: null,
-            half: null,
-            channel_exponent: Global::null(),
-            scale_exponent: Global::null(),
-            output: GlobalMut::null(),
-            grid: Grid { kernel: [5, 5, 5], in_channels: 64, out_channels: 128 },
-            column: 20,
-            inputs: 19,
-            first_line: 200,
-            lines: 180,
-            first_block: 0,
-            blocks: 10,
-        };
-        assert_eq!((parameters.units(), parameters.ways(), parameters.items()), (1440, 1, 360));
-        assert_eq!((parameters.frequencies(), groups(20)), ((10, 9), 3));
-        let few = GridResample { blocks: 1, first_line: 7, lines: 40, ..parameters };
-        assert_eq!((few.units(), few.ways(), few.items(), few.frequencies()), (144, 4, 144, (0, 3)));
     }
 }

@@ -14,8 +14,9 @@ pub mod device {
     use cuda_std::thread::lane_index;
     use cuda_std::unroll;
 
-    use crate::grid_resample::device::Share;
-    use crate::grid_resample::{GridResample, PAIRS, PITCH, outer_rows};
+    use crate::grid_resample::{GridResample, PAIRS};
+    use crate::grid_resample_factors::{PITCH, outer_rows};
+    use crate::grid_resample_shares::device::Share;
     use crate::spectrum::div_rem;
 
     /// The next step to ask for: what of it this lane copies, 16 bytes of two of the eight lines, and of the factors.

@@ -13,7 +13,8 @@ pub mod device {
     use cuda_std::unroll;
     use cuda_std::warp::sync_warp;
 
-    use crate::grid_resample::{OWN, PAIRS, PITCH};
+    use crate::grid_resample::{OWN, PAIRS};
+    use crate::grid_resample_factors::PITCH;
 
     /// What becomes of one tile: A and B, (g0, h); point 0 is the first.
     pub(crate) struct Sums<const U: usize, const V: usize> {

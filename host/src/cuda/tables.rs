@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 use kernel_gpu::gram_grid::Grid;
 use kernel_gpu::spectrum::Spectrum;
-use kernel_gpu::{grid_resample, line_gram, pair_resample};
+use kernel_gpu::{grid_resample_factors, line_gram, pair_resample};
 
 use crate::Error;
 use crate::memory;
@@ -68,7 +68,7 @@ pub(super) fn lag_coefficients(spectrum: &Spectrum, kernel: u32, gap: u32) -> Re
 pub(super) fn outer_factors(spectrum: &Spectrum, kernel: u32, gap: u32) -> Result<Vec<f32>, Error> {
     let n = spectrum.n()[0];
     // Rows past the last fo are zeros.
-    factors(grid_resample::outer_rows(n), (kernel, gap), n, |fo| if fo <= n / 2 { 1.0 } else { 0.0 })
+    factors(grid_resample_factors::outer_rows(n), (kernel, gap), n, |fo| if fo <= n / 2 { 1.0 } else { 0.0 })
 }
 
 /// The same from fr ≤ N1/2 to M1 points, of each fr as often as it counts.
@@ -76,11 +76,11 @@ pub(super) fn half_factors(spectrum: &Spectrum, kernel: u32, gap: u32) -> Result
     factors(spectrum.half(), (kernel, gap), spectrum.n()[1], |fr| f64::from(spectrum.weight(fr)))
 }
 
-/// Factors of [`grid_resample`] for `n` frequencies.
+/// Factors of [`kernel_gpu::grid_resample`] for `n` frequencies.
 fn factors(rows: u32, (kernel, gap): (u32, u32), n: u32, weight: impl Fn(u32) -> f64) -> Result<Vec<f32>, Error> {
-    let (length, m) = (grid_resample::factors(rows, kernel), 2 * kernel - 1);
+    let (length, m) = (grid_resample_factors::factors(rows, kernel), 2 * kernel - 1);
     let mut table = memory::try_with_capacity("a table of factors", length as usize)?;
-    table.extend((0..length).map(|index| match grid_resample::factor(rows, kernel, index) {
+    table.extend((0..length).map(|index| match grid_resample_factors::factor(rows, kernel, index) {
         Some((f, point, odd)) => {
             let turns = (u64::from(f) * u64::from(gap) % u64::from(n)) as u32;
             let [here, opposite] = [point, (m - point) % m].map(|g| interpolation(kernel, (turns, n), (g, m)));
@@ -208,7 +208,7 @@ mod tests {
             let check = |table: &[f32], n: u32, rows: u32, weight: &dyn Fn(u32) -> f64| {
                 let mut parts = vec![[0.0; 2]; (rows * kernel) as usize];
                 for (index, &value) in table.iter().enumerate() {
-                    match grid_resample::factor(rows, kernel, index as u32) {
+                    match grid_resample_factors::factor(rows, kernel, index as u32) {
                         Some((f, point, odd)) => {
                             parts[(f * kernel + point) as usize][usize::from(odd)] = f64::from(value);
                         }
@@ -227,7 +227,7 @@ mod tests {
             let s = spectrum([input, 1, 1], [with_gaps, 1, 1]);
             let n = s.n()[0];
             let there = |fo: u32| if fo <= n / 2 { 1.0 } else { 0.0 };
-            check(&outer_factors(&s, kernel, gap).unwrap(), n, grid_resample::outer_rows(n), &there);
+            check(&outer_factors(&s, kernel, gap).unwrap(), n, grid_resample_factors::outer_rows(n), &there);
             let s = spectrum([1, input, 1], [1, with_gaps, 1]);
             check(&half_factors(&s, kernel, gap).unwrap(), s.n()[1], s.half(), &|fr| f64::from(s.weight(fr)));
         }

@@ -1,7 +1,7 @@
 //! The memory that the spectral way's kernels hand to each other.
 
 use kernel_gpu::line_gram::{coefficients, lags};
-use kernel_gpu::{grid_resample, pair_resample};
+use kernel_gpu::{grid_resample_factors, pair_resample};
 
 use super::CudaSpectral;
 use super::gram::Lengths;
@@ -125,8 +125,8 @@ impl CudaSpectral {
             twiddles: [n.iter().map(|&n| 4 * u64::from(n)).sum(), 2 * u64::from(grid.twiddles())],
             coefficients: u64::from(coefficients(whole, grid.kernel[2], lags(grid.kernel[2]))),
             matrices: [
-                u64::from(grid_resample::factors(grid_resample::outer_rows(n[0]), grid.kernel[0])),
-                u64::from(grid_resample::factors(half, grid.kernel[1])),
+                u64::from(grid_resample_factors::factors(grid_resample_factors::outer_rows(n[0]), grid.kernel[0])),
+                u64::from(grid_resample_factors::factors(half, grid.kernel[1])),
                 u64::from(pair_resample::matrix_len(grid.m()[2])),
             ],
             high: spectra(whole.lines()),

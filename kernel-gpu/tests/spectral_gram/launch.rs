@@ -11,7 +11,7 @@ use kernel_gpu::input_scales::InputScales;
 use kernel_gpu::line_gram::{LineGram, SPEC_2, SPEC_4, coefficient, coefficients, lags};
 use kernel_gpu::pair_resample::PairResample;
 use kernel_gpu::spectrum::Spectrum;
-use kernel_gpu::{grid_resample, input_scales, pair_resample};
+use kernel_gpu::{grid_resample, grid_resample_factors, input_scales, pair_resample};
 
 use crate::data::{Case, Data, dirichlet};
 
@@ -122,9 +122,9 @@ fn part(kernel: u32, f: f64, point: u32, odd: bool) -> f64 {
 
 /// The factors of the outer axis.
 pub fn outer_factors(n: u32, kernel: u32) -> Vec<f32> {
-    let rows = grid_resample::outer_rows(n);
-    (0..grid_resample::factors(rows, kernel))
-        .map(|index| match grid_resample::factor(rows, kernel, index) {
+    let rows = grid_resample_factors::outer_rows(n);
+    (0..grid_resample_factors::factors(rows, kernel))
+        .map(|index| match grid_resample_factors::factor(rows, kernel, index) {
             Some((fo, point, odd)) if fo <= n / 2 => part(kernel, f64::from(fo) / f64::from(n), point, odd) as f32,
             _ => 0.0,
         })
@@ -134,8 +134,8 @@ pub fn outer_factors(n: u32, kernel: u32) -> Vec<f32> {
 /// The factors of the half axis.
 pub fn half_factors(s: &Spectrum) -> Vec<f32> {
     let (n, kernel) = (s.n()[1], s.shape.kernel[1]);
-    (0..grid_resample::factors(s.half(), kernel))
-        .map(|index| match grid_resample::factor(s.half(), kernel, index) {
+    (0..grid_resample_factors::factors(s.half(), kernel))
+        .map(|index| match grid_resample_factors::factor(s.half(), kernel, index) {
             Some((fr, point, odd)) => {
                 (f64::from(s.weight(fr)) * part(kernel, f64::from(fr) / f64::from(n), point, odd)) as f32
             }
