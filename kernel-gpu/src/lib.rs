@@ -83,6 +83,7 @@ pub mod volume_fft_store;
 pub mod volume_layout;
 pub mod volume_outer;
 pub mod volume_products;
+pub mod volume_quads;
 pub mod volume_sums;
 pub mod volume_tables;
 pub mod volume_transform;

@@ -110,9 +110,10 @@ pub mod device {
     use super::*;
     use crate::spectrum::{div, div_rem};
     use crate::spectrum_store::{exponent, scale};
-    use crate::volume_outer::boost;
-    use crate::volume_outer::device::{Level, Outer, Totals};
+    use crate::volume_outer::device::Outer;
     use crate::volume_products::device::Products;
+    use crate::volume_quads::boost;
+    use crate::volume_quads::device::{Level, Totals};
     use crate::volume_tables::device::Writer;
 
     /// See the module.
