@@ -23,7 +23,7 @@
 //!
 //! **Data flow.** A warp owns 32 neighbouring numbers and a [tile](crate::grid_resample_factors) of points. It works in **steps** of one fr
 //! and a group of four ±fo, whose numbers and factors come to its own ring in shared memory (`cp.async`), seven steps ahead: no warp waits
-//! for another. Where numbers are few, two or four warps of a block [share](crate::grid_resample_shares) the steps, and add up what they
+//! for another. Where numbers are few, two or four warps of a block share the steps (`grid_resample_shares`), and add up what they
 //! found at the end.
 //!
 //! **Cost.** Reads each line once a tile of points, 8·(2·K2 − 1) bytes a channel pair. A step is 44 multiply-adds, for 8 numbers.
