@@ -77,6 +77,7 @@ pub mod split_taps;
 pub mod tap_cursor;
 pub mod tap_moments;
 pub mod tap_spectrum;
+pub mod tap_spectrum_quads;
 pub mod tile;
 pub mod volume_fft;
 pub mod volume_fft_columns;

@@ -4,14 +4,13 @@
 //! W_g[i,c] = 2^−g[c] · Σ_k w[i,c,k]·e^(−iπ Σ_a g_a·x(k_a)/M_a),   x = twice_centered
 //! ```
 //!
-//! with g2 between −K2 and K2. Taps are counted from the kernel's middle: that changes a phase which all i share, and the
-//! energies do not see it. `g[c]` is
-//! [`tap_moments`](crate::tap_moments)': `Σ_i |W_g[i,c]|` ≤ 1 or so, so that f32 is enough.
+//! with g2 between −K2 and K2. Taps are counted from the kernel's middle: that changes a phase which all i share, and the energies do not see it.
+//! `g[c]` is [`tap_moments`](crate::tap_moments)': `Σ_i |W_g[i,c]|` ≤ 1 or so, so that f32 is enough.
 //!
-//! **Separable.** Lines of one g0 are a **row**. A block takes a row, 16 output channels and 8 input channels. It sums the taps
-//! over the outer axis, all (half, pair) of its 128 (i, c), those at ± from the middle of the pair axis as a sum E and a
-//! difference O, into shared memory. Then a warp takes a line, or a share of its points, and a lane 4 (i, c): the sum over the
-//! half axis, in registers, and of that with real coefficients both points ±g2:
+//! **Separable.** Lines of one g0 are a **row**. A block takes a row, 16 output channels and 8 input channels. It sums the taps over the outer axis,
+//! all (half, pair) of its 128 (i, c), those at ± from the middle of the pair axis as a sum E and a difference O, into shared memory. Then a warp
+//! takes a line, or a share of its points, and a lane [4 (i, c)](crate::tap_spectrum_quads): the sum over the half axis, in registers, and of that
+//! with real coefficients both points ±g2:
 //!
 //! ```text
 //! T = Σ_k0 w·e^(−iπ g0·x/M0)      V = Σ_k1 T·e^(−iπ g1·x/M1)      W_±g2 = V + Σ_q cos θ_q·E_q ∓ i Σ_q sin θ_q·O_q
@@ -132,14 +131,14 @@ impl TapSpectrum {
 pub mod device {
     //! The device code.
     use cuda_std::float::Float;
-    use cuda_std::kernel;
     use cuda_std::shared::Shared;
     use cuda_std::thread::{block_idx_x, grid_dim_x, lane_index, sync_threads, thread_idx_x, warp_index};
-    use cuda_std::unroll;
+    use cuda_std::{kernel, unroll};
 
     use super::*;
     use crate::conv_shape::div_rem;
     use crate::spectrum::{TILE, div, rem};
+    use crate::tap_spectrum_quads::device::{Angle, Complex, load, modulo, power, store};
 
     /// See the module.
     ///
@@ -155,75 +154,6 @@ pub mod device {
             unsafe { item_of.run() };
             item += grid_dim_x() as u64;
         }
-    }
-
-    /// Four values of a lane, real and imaginary parts.
-    #[derive(Clone, Copy)]
-    struct Complex {
-        re: [f32; 4],
-        im: [f32; 4],
-    }
-
-    impl Complex {
-        const ZERO: Self = Self { re: [0.0; 4], im: [0.0; 4] };
-
-        /// Adds `values`·(cos − i·sin).
-        #[inline(always)]
-        fn add_turned(&mut self, values: &Self, cos: f32, sin: f32) {
-            unroll!(n < 4, {
-                self.re[n] = values.im[n].fma(sin, values.re[n].fma(cos, self.re[n]));
-                self.im[n] = values.re[n].fma(-sin, values.im[n].fma(cos, self.im[n]));
-            });
-        }
-
-        /// Adds `values`·factor.
-        #[inline(always)]
-        fn add_scaled(&mut self, values: &Self, factor: f32) {
-            unroll!(n < 4, {
-                self.re[n] = values.re[n].fma(factor, self.re[n]);
-                self.im[n] = values.im[n].fma(factor, self.im[n]);
-            });
-        }
-    }
-
-    /// An angle in units of π/M, modulo 2M, and its step, which is below 2M too.
-    #[derive(Clone, Copy)]
-    struct Angle {
-        at: u32,
-        step: u32,
-        period: u32,
-    }
-
-    impl Angle {
-        /// The angle of the `first` of `kernel` taps at frequency g of this axis.
-        #[inline(always)]
-        fn of_taps(g: u32, first: u32, kernel: u32) -> Self {
-            let period = 2 * (2 * kernel - 1);
-            // Twice the place, plus a period: not negative, and below two periods.
-            let place = 2 * first + period - (kernel - 1);
-            Self { at: modulo(g, place, period), step: modulo(g, 2, period), period }
-        }
-
-        #[inline(always)]
-        fn advance(&mut self) {
-            self.at += self.step;
-            if self.at >= self.period {
-                self.at -= self.period;
-            }
-        }
-
-        /// (cos, sin) by a table of the axis' twiddles.
-        #[inline(always)]
-        unsafe fn turn(&self, table: Global<f32>) -> (f32, f32) {
-            // SAFETY: the angle is below the period, which is the table's length.
-            unsafe { (table.load(2 * self.at as u64), table.load(2 * self.at as u64 + 1)) }
-        }
-    }
-
-    /// a·b mod m.
-    #[inline(always)]
-    fn modulo(a: u32, b: u32, m: u32) -> u32 {
-        div_rem(a as u64 * b as u64, m as u64).1 as u32
     }
 
     /// What a block does: the lines of a row that are the launch's, for a group of channels.
@@ -470,51 +400,5 @@ pub mod device {
                 g2 += 1;
             }
         }
-    }
-
-    /// The first element of each.
-    ///
-    /// # Safety
-    /// They exist; `NARROW` is whether they are of 16 bits.
-    #[inline(always)]
-    unsafe fn load<const NARROW: bool>(taps: &[[Tensor<f32>; 2]; 4]) -> [[f32; 2]; 4] {
-        let (mut bits, mut values) = ([[0u32; 2]; 4], [[0f32; 2]; 4]);
-        unroll!(n < 4, {
-            unroll!(side < 2, {
-                // SAFETY: the caller's promise.
-                bits[n][side] = unsafe { taps[n][side].bits::<NARROW>(0) };
-            });
-        });
-        unroll!(n < 4, {
-            unroll!(side < 2, {
-                values[n][side] = taps[n][side].widen::<NARROW>(bits[n][side]);
-            });
-        });
-        values
-    }
-
-    /// Writes a point, or, with `MORE`, adds to what this lane wrote there before.
-    ///
-    /// # Safety
-    /// `to` is the lane's first word of a point of the launch and a group of the block's.
-    #[inline(always)]
-    unsafe fn store<const MORE: bool>(to: GlobalMut<f32>, mut values: Complex) {
-        // SAFETY: the caller's promise; 16 bytes a lane.
-        unsafe {
-            if MORE {
-                unroll!(n < 4, {
-                    values.re[n] += to.load(n as u64);
-                    values.im[n] += to.load(n as u64 + 128);
-                });
-            }
-            to.store_array(0, values.re);
-            to.store_array(128, values.im);
-        }
-    }
-
-    /// 2^exponent, for normal numbers.
-    #[inline(always)]
-    fn power(exponent: i32) -> f32 {
-        f32::from_bits(((exponent + 127) as u32) << 23)
     }
 }
