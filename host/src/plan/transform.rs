@@ -32,9 +32,6 @@ pub enum Transform {
     },
 }
 
-/// Rounds from which on a multiprocessor's warps do better in step, in one block, than apart, waiting for memory at different times
-/// (measured, H100: 31 rounds of 16×32×32 take 622 µs in step, 715 apart; 4 rounds 88 and 79).
-const ROUNDS_IN_STEP: u32 = 8;
 /// Threads that a block should have at least: a block a small volume leaves warps idle at its barriers.
 const LEAST_THREADS: u32 = 128;
 
@@ -57,9 +54,7 @@ impl VolumeFft {
         let in_registers = MOST_THREADS / layout.threads;
         let in_shared = facts.shared_memory.saturating_add(RESERVED) / (layout.bytes + RESERVED);
         let at_once = in_registers.min(in_shared).max(1);
-        let rounds = cut.rows() / multiprocessors.saturating_mul(at_once);
-        layout.volumes =
-            if rounds >= ROUNDS_IN_STEP { at_once } else { LEAST_THREADS.div_ceil(layout.threads).min(at_once) };
+        layout.volumes = LEAST_THREADS.div_ceil(layout.threads).min(at_once);
         Some(Self { layout, resident: at_once / layout.volumes, multiprocessors })
     }
 
