@@ -51,7 +51,7 @@ pub use cost::{Cost, SpectralCosts};
 pub use cuda_direct::CudaDirect;
 pub use cuda_tensor::{CudaTensor, TensorLengths};
 pub use device::{Backend, Device};
-pub use gram::GramCuts;
+pub use gram::{GramCuts, Reuse};
 pub use measure::{Measurement, StageMeasurement, median};
 pub use parts::Parts;
 #[cfg(feature = "cuda")]

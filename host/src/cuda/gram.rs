@@ -4,7 +4,7 @@
 //! for each group:
 //!     input_scales
 //!     for each range of channel pairs:
-//!         for each chunk of lines:        line_gram, grid_resample
+//!         for each chunk of lines:        line_gram, grid_resample          or once behind the last, see `crate::plan::Reuse`
 //!         pair_resample
 //!         join
 //!         for each chunk of grid lines:   tap_spectrum, gram_energy
@@ -32,7 +32,7 @@ use super::plan::{After, Target, WORKSPACE};
 use super::stream::RawStream;
 use super::{gram_energy, grid_resample, input_scales, line_gram, pair_resample, tables, tap_spectrum};
 use crate::Error;
-use crate::plan::{Cost, CudaSpectral};
+use crate::plan::{Cost, CudaSpectral, Reuse};
 
 /// A plan's kernels and memory for the energies.
 pub(super) struct Gram {
@@ -59,7 +59,6 @@ struct Memory {
     pair: DeviceArray<f32>,
     input_exponent: DeviceArray<i32>,
     scale_exponent: DeviceArray<i32>,
-    sums: DeviceArray<f32>,
     joined: DeviceArray<f32>,
     taps: DeviceArray<f32>,
     energy: DeviceArray<f64>,
@@ -70,7 +69,9 @@ struct Memory {
 pub(super) struct Sources {
     /// The taps, (ci, c of the group, phase).
     pub(super) kernel: Tensor<f32>,
-    /// The spectra of the cut; of a design in place they are overwritten.
+    /// The sums of the lines, or of some, and the Gram matrices on the grid. The spectra follow.
+    pub(super) sums: GlobalMut<f32>,
+    /// The spectra of the cut, which are overwritten as the design says.
     pub(super) high: GlobalMut<u32>,
     /// What rounding left of the strict lines'.
     pub(super) low: Global<u32>,
@@ -87,6 +88,7 @@ impl Sources {
         let (row, column) = (channel * u64::from(cut.shape.batch), u64::from(group) * u64::from(grid.out_channels));
         Self {
             kernel: self.kernel.offset(channel * u64::from(grid.out_channels) * u64::from(grid.taps())),
+            sums: self.sums,
             // Eight slots of a row lie together.
             high: GlobalMut::from_address(self.high.address() + 4 * 8 * row),
             low: self.low.offset(8 * row),
@@ -134,10 +136,11 @@ impl Gram {
     }
 
     /// Where the components on the grid's lines go.
-    fn joined(&mut self, sources: &Sources) -> GlobalMut<f32> {
-        match self.design.gram.in_place {
-            true => GlobalMut::from_address(sources.high.address()),
-            false => self.memory.joined.global_mut(),
+    fn joined(&mut self, sources: &Sources, cut: &Spectrum) -> GlobalMut<f32> {
+        match self.design.gram.reuse {
+            Reuse::None => self.memory.joined.global_mut(),
+            Reuse::Joined => GlobalMut::from_address(sources.high.address()),
+            Reuse::Sums => sources.sums.offset(self.design.gram.joined_behind(cut)),
         }
     }
 
@@ -198,16 +201,21 @@ impl Gram {
         unsafe { self.scales(target, cut, sources)? };
         after(input_scales::STAGE)?;
         for range in cuts.ranges(&grid) {
+            let mut joins = cuts.joins(cut).peekable();
             for lines in cuts.chunks(cut) {
                 // SAFETY: as above.
                 unsafe { self.sum_lines(target, cut, sources, range, lines)? };
                 after(line_gram::STAGE)?;
-                // SAFETY: as above.
-                unsafe { self.resample_lines(target, cut, sources, range, lines)? };
-                after(grid_resample::STAGE)?;
+                // All that have been summed since the last.
+                let summed = |&(first, count): &(u32, u32)| first + count <= lines.0 + lines.1;
+                if let Some(lines) = joins.next_if(summed) {
+                    // SAFETY: as above.
+                    unsafe { self.resample_lines(target, cut, sources, range, lines)? };
+                    after(grid_resample::STAGE)?;
+                }
             }
             // SAFETY: as above.
-            unsafe { self.resample_pair(target, sources, range)? };
+            unsafe { self.resample_pair(target, cut, sources, range)? };
             after(pair_resample::STAGE)?;
             fork.join()?;
             for lines in cuts.grid_chunks(&grid) {
@@ -216,7 +224,7 @@ impl Gram {
                     unsafe { self.transform_taps(target, sources, lines, after)? };
                 }
                 // SAFETY: as above; the parts are this launch's.
-                part += unsafe { self.energies(target, sources.channel_exponent, range, lines, (group, part))? };
+                part += unsafe { self.energies(target, sources, range, lines, (group, part))? };
                 after(gram_energy::STAGE)?;
             }
         }
@@ -270,6 +278,8 @@ impl Gram {
         (first_block, blocks): (u32, u32),
         (first_line, lines): (u32, u32),
     ) -> Result<(), CudaError> {
+        // Of all lines, those of a chunk follow those before it.
+        let before = if self.design.gram.reuse == Reuse::Sums { u64::from(first_line) } else { 0 };
         let memory = &mut self.memory;
         let parameters = LineGram {
             high: Global::from_address(sources.high.address()),
@@ -278,7 +288,7 @@ impl Gram {
             channel_exponent: memory.input_exponent.global(),
             scale_exponent: memory.scale_exponent.global(),
             coefficients: memory.coefficients.global(),
-            sums: memory.sums.global_mut(),
+            sums: sources.sums.offset(before * self.design.gram.line_sums),
             spectrum: self.design.of_group(cut),
             rows: cut.rows(),
             first_line,
@@ -287,7 +297,8 @@ impl Gram {
             blocks,
             ways: self.design.gram.line_ways,
         };
-        // SAFETY: the spectra are the caller's promise; the sums hold a chunk of lines of a range.
+        // SAFETY: the spectra are the caller's promise; the sums hold a chunk of lines of a range, or of a design in place lie where spectra
+        // of earlier chunks were, which nobody reads any more (`GramCuts::chunks`).
         unsafe { line_gram::launch(&self.kernels.line_gram, &parameters, target.stream, target.bound) }
     }
 
@@ -301,10 +312,10 @@ impl Gram {
         (first_block, blocks): (u32, u32),
         (first_line, lines): (u32, u32),
     ) -> Result<(), CudaError> {
-        let output = self.joined(sources);
+        let output = self.joined(sources, cut);
         let memory = &mut self.memory;
         let parameters = GridResample {
-            input: memory.sums.global(),
+            input: Global::from_address(sources.sums.address()),
             outer: memory.outer.global(),
             half: memory.half.global(),
             channel_exponent: memory.input_exponent.global(),
@@ -319,7 +330,7 @@ impl Gram {
             blocks,
         };
         // SAFETY: the sums of these lines; the output holds a range's components on the grid, and of a design in place lies
-        // where the first chunk's spectra were, which nobody reads any more.
+        // where spectra were that nobody reads any more.
         unsafe { grid_resample::launch(&self.kernels.grid_resample, &parameters, target.stream, target.bound) }
     }
 
@@ -328,15 +339,16 @@ impl Gram {
     unsafe fn resample_pair(
         &mut self,
         target: &Target<'_>,
+        cut: &Spectrum,
         sources: &Sources,
         (_, blocks): (u32, u32),
     ) -> Result<(), CudaError> {
-        let input = Global::from_address(self.joined(sources).address());
-        let (memory, grid) = (&mut self.memory, &self.design.grid);
+        let input = Global::from_address(self.joined(sources, cut).address());
+        let (memory, grid) = (&self.memory, &self.design.grid);
         let parameters = PairResample {
             input,
             matrix: memory.pair.global(),
-            output: memory.sums.global_mut(),
+            output: sources.sums,
             inner: u64::from(blocks) * u64::from(BLOCK_WORDS),
             lines: grid.grid_lines(),
             points: grid.m()[2],
@@ -350,7 +362,7 @@ impl Gram {
     unsafe fn energies(
         &mut self,
         target: &Target<'_>,
-        channel_exponent: Global<i32>,
+        sources: &Sources,
         (first_block, blocks): (u32, u32),
         (first_line, lines): (u32, u32),
         (group, first_part): (u32, u64),
@@ -359,10 +371,10 @@ impl Gram {
         let (memory, grid) = (&mut self.memory, self.design.grid);
         let line_words = u64::from(grid.m()[2]) * u64::from(blocks) * u64::from(BLOCK_WORDS);
         let parameters = GramEnergy {
-            gram: memory.sums.global().offset(u64::from(first_line) * line_words),
+            gram: Global::from_address(sources.sums.offset(u64::from(first_line) * line_words).address()),
             spectrum: memory.taps.global(),
             scale_exponent: memory.scale_exponent.global(),
-            channel_exponent,
+            channel_exponent: sources.channel_exponent,
             energy: GlobalMut::from_address(memory.energy.address() + 8 * u64::from(group) * of_group),
             grid,
             first_line,
@@ -407,7 +419,6 @@ impl Memory {
             pair: floats(lengths.matrices[2])?,
             input_exponent: integers(lengths.input_exponent)?,
             scale_exponent: integers(lengths.scale_exponent)?,
-            sums: floats(lengths.sums)?,
             joined: floats(lengths.joined)?,
             taps: floats(lengths.taps)?,
             energy: DeviceArray::new(WORKSPACE, usize::try_from(lengths.energy).unwrap_or(usize::MAX), device, bound)?,

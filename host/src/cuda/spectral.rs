@@ -49,7 +49,8 @@ pub(super) struct Spectral {
 /// What the kernels read and hand to each other: the arrays of [`SpectralLengths`](crate::plan::SpectralLengths).
 struct Memory {
     twiddles: DeviceArray<f32>,
-    high: DeviceArray<u32>,
+    /// `sums`, then `high`.
+    spectra: DeviceArray<u32>,
     low: DeviceArray<u32>,
     input_sum: DeviceArray<f64>,
     row_exponent: DeviceArray<i32>,
@@ -92,6 +93,11 @@ impl Spectral {
         })
     }
 
+    /// The spectra, behind the sums of lines.
+    fn high(&mut self) -> GlobalMut<u32> {
+        self.memory.spectra.global_mut().offset(self.design.gram.sums)
+    }
+
     /// The batch's mean and variance.
     pub(super) fn statistics(&self) -> (&DeviceArray<f64>, &DeviceArray<f64>) {
         (&self.memory.batch_mean, &self.memory.batch_var)
@@ -120,7 +126,8 @@ impl Spectral {
         };
         let sources = Sources {
             kernel,
-            high: self.memory.high.global_mut(),
+            sums: GlobalMut::from_address(self.memory.spectra.address()),
+            high: self.high(),
             low: self.memory.low.global(),
             row_exponent: self.memory.row_exponent.global(),
             channel_exponent: self.memory.channel_exponent.global(),
@@ -206,12 +213,13 @@ impl Spectral {
         cut: &Spectrum,
         after: After<'_>,
     ) -> Result<(), CudaError> {
+        let high = self.high();
         let memory = &mut self.memory;
         let volumes = u64::from(first) * u64::from(cut.shape.in_channels);
         let places = Places {
             input: target.input().offset(volumes * cut.shape.volume()),
             twiddles: memory.twiddles.global(),
-            high: memory.high.global_mut(),
+            high,
             low: memory.low.global_mut(),
             sum: GlobalMut::from_address(memory.input_sum.address() + volumes * 8),
             exponent: memory.row_exponent.global_mut(),
@@ -256,7 +264,7 @@ impl Memory {
         let floats = |len| array::<f32>(len, device, bound);
         Ok(Self {
             twiddles: floats(lengths.twiddles[0])?,
-            high: words(lengths.high)?,
+            spectra: words(lengths.sums.saturating_add(lengths.high))?,
             low: words(lengths.low)?,
             input_sum: doubles(lengths.input_sum)?,
             row_exponent: integers(lengths.row_exponent)?,

@@ -127,8 +127,9 @@ pub(super) fn tensor_seconds(tensor: &CudaTensor, facts: &DeviceFacts) -> f64 {
 pub(super) fn spectral_seconds(spectral: &CudaSpectral) -> f64 {
     let costs = spectral.costs();
     let grid = &spectral.grid;
-    let (chunks, ranges) = (spectral.gram.chunks(&spectral.spectrum).count(), spectral.gram.ranges(grid).count());
-    let launches = (2 * chunks + 2 * spectral.gram.grid_chunks(grid).count() + 1) * ranges + 2;
+    let ranges = spectral.gram.ranges(grid).count();
+    let of_lines = spectral.gram.chunks(&spectral.spectrum).count() + spectral.gram.joins(&spectral.spectrum).count();
+    let launches = (of_lines + 2 * spectral.gram.grid_chunks(grid).count() + 1) * ranges + 2;
     let launches = launches as f64 * f64::from(spectral.cuts()) * f64::from(spectral.parts.groups());
     let launches = if spectral.energies { launches } else { 0.0 };
     SPECTRAL_LAUNCHES
@@ -266,8 +267,8 @@ impl CudaSpectral {
         // Words of the components of all lines, and on the grid.
         let sums = product(&[lines, m[2], pairs, 2, cuts]);
         let joined = product(&[on_grid, m[2], pairs, 2, cuts]);
-        // Pairs ±fo, each of which meets the grid once a chunk.
-        let (folded, chunks) = (u64::from(spectrum.n()[0] / 2 + 1), self.gram.chunks(spectrum).count() as u64);
+        // Pairs ±fo, each of which meets the grid once a launch.
+        let (folded, joins) = (u64::from(spectrum.n()[0] / 2 + 1), self.gram.joins(spectrum).count() as u64);
         let steps = u64::from(spectrum.shape.batch.div_ceil(IMAGES));
         let read = product(&[stored, u64::from(spectrum.rows()), u64::from(spectrum.slots()), 4]);
         let channels = product(&[groups, grid.in_channels.into(), grid.out_channels.into()]);
@@ -281,10 +282,10 @@ impl CudaSpectral {
                 bytes: read.saturating_add(sums.saturating_mul(4)),
                 flops: product(&[lines, u64::from(spectrum.slots()), pairs, m[2] + 4, 4, steps]),
             },
-            // Folded: half of the products. What the last chunk finds of the grid, those before it have written and read.
+            // Folded: half of the products. What the last launch finds of the grid, those before it have written and read.
             Cost {
-                bytes: product(&[sums.saturating_add(product(&[joined, 2 * chunks - 1])), 4]),
-                flops: product(&[sums, m[1] + 1]).saturating_add(product(&[folded, joined, 2, chunks])),
+                bytes: product(&[sums.saturating_add(product(&[joined, 2 * joins - 1])), 4]),
+                flops: product(&[sums, m[1] + 1]).saturating_add(product(&[folded, joined, 2, joins])),
             },
             Cost { bytes: product(&[joined, 8]), flops: product(&[joined, m[2], 2]) },
             Cost {

@@ -7,7 +7,15 @@
 //!     for each chunk of grid lines:   tap_spectrum  ▶ W       gram_energy
 //! ```
 //!
-//! What is joined on the grid takes the place of the first chunk's spectra, where those are larger and of one group alone.
+//! Where no spectrum is asked for twice, the sums go on into its place: those of the second chunk need no memory if they end before the
+//! spectra of its own first line. Then all lines are joined at once.
+//!
+//! ```text
+//! │ sums of the first chunk │ of the second one ……… │ joined │
+//!                           │ spectra of line 0, 1, …………………………………………… │
+//! ```
+
+use std::iter;
 
 use kernel_gpu::gram_energy::GramEnergy;
 use kernel_gpu::gram_grid::{BLOCK_WORDS, Grid};
@@ -19,6 +27,8 @@ use super::DeviceFacts;
 
 /// Bytes of the sums of one chunk of lines, and of the Gram matrices of one range of channel pairs.
 const SUMS_BYTES: u64 = 36 << 20;
+/// f32 of which the memory of sums is a multiple, so that spectra behind it begin on a cache line.
+const SUMS_UNIT: u64 = 64;
 /// Lines of a chunk for each line of the grid, unless all are fewer: with every chunk but the first the grid's lines are read and
 /// written again.
 const LINES_PER_GRID_LINE: u64 = 4;
@@ -30,10 +40,22 @@ const TAPS_BYTES: u64 = 192 << 20;
 /// Blocks of threads of `line_gram` that a multiprocessor holds.
 const LINE_BLOCKS: u32 = line_gram::SPEC_4.min_blocks;
 
+/// What takes the place of spectra that have been summed, and needs no memory of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reuse {
+    /// Nothing: other channel pairs or groups need the spectra, or they are too small.
+    #[default]
+    None,
+    /// What is joined on the grid, that of the first chunk's.
+    Joined,
+    /// The sums of all lines but the first, and behind them what is joined.
+    Sums,
+}
+
 /// The cuts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GramCuts {
-    /// Lines of the spectra at a time.
+    /// Lines of the spectra at a time; with [`Reuse::Sums`] see [`GramCuts::chunks`].
     pub lines: u32,
     /// Blocks of 16 × 16 channel pairs at a time.
     pub blocks: u32,
@@ -43,8 +65,12 @@ pub struct GramCuts {
     pub grid_lines: u32,
     /// Shares of each launch of `gram_energy`.
     pub shares: u32,
-    /// Whether what is joined on the grid takes the place of spectra that have been summed, and needs no memory of its own.
-    pub in_place: bool,
+    /// f32 of the memory of sums, before the spectra; later of the Gram matrices on the grid.
+    pub sums: u64,
+    /// f32 of the sums of one line.
+    pub line_sums: u64,
+    /// What takes the place of the spectra.
+    pub reuse: Reuse,
     /// Whether the taps' spectrum is held whole, and made once. Not of several groups: theirs is made before the energies of each.
     pub holds_taps: bool,
 }
@@ -87,24 +113,82 @@ impl GramCuts {
         // One block alone would leave half of the threads without work.
         let few = blocks == 1 || wanted <= u64::from(facts.multiprocessors) * u64::from(LINE_BLOCKS);
         let line_ways = if few { 2 } else { 1 };
-        let mut cuts = GramCuts { lines, blocks, line_ways, grid_lines, shares, in_place: false, holds_taps: false };
-        cuts.holds_taps = groups == 1 && grid_lines >= grid.grid_lines();
+        let line_sums = line_words(grid, blocks);
+        let joined = line_sums.saturating_mul(on_grid);
+        let mut cuts = GramCuts {
+            lines,
+            blocks,
+            line_ways,
+            grid_lines,
+            shares,
+            sums: line_sums.saturating_mul(u64::from(lines)).max(joined),
+            line_sums,
+            reuse: Reuse::None,
+            holds_taps: groups == 1 && grid_lines >= grid.grid_lines(),
+        };
+        // The smallest cut of the batch decides: the spectra grow with the images, and the sums do not.
         let mut last = *spectrum;
         last.shape.batch = if rest > 0 { rest } else { spectrum.shape.batch };
-        cuts.in_place = ranges == 1 && groups == 1 && cuts.fits_in_place(&last, grid);
+        if ranges == 1 && groups == 1 {
+            if let Some(sums) = cuts.sums_in_place(&last, joined) {
+                (cuts.sums, cuts.reuse) = (sums, Reuse::Sums);
+            } else if joined <= u64::from(lines).saturating_mul(last.line_words()) {
+                cuts.reuse = Reuse::Joined;
+            }
+        }
         cuts
     }
 
-    /// Whether what is joined on the grid fits where the first chunk's spectra were: of the smallest cut of the batch, since the
-    /// spectra grow with the images and the sums do not.
-    fn fits_in_place(&self, spectrum: &Spectrum, grid: &Grid) -> bool {
-        let joined = line_words(grid, self.blocks).saturating_mul(u64::from(grid.grid_lines()));
-        joined <= u64::from(self.lines).saturating_mul(spectrum.line_words())
+    /// f32 of memory before the spectra with which the sums of all lines, in as many chunks as there were, and what is joined behind
+    /// them, take the spectra's place; None where no [`SUMS_BYTES`] are enough.
+    fn sums_in_place(&self, spectrum: &Spectrum, joined: u64) -> Option<u64> {
+        let (lines, words) = (u64::from(spectrum.lines()), spectrum.line_words());
+        let most = GramCuts { sums: SUMS_BYTES / 4, reuse: Reuse::Sums, ..*self };
+        let (mut needed, mut first, mut chunks) = (joined, 0, 0);
+        while first < spectrum.lines() {
+            let end = most.end_in_place(spectrum, first);
+            if end <= first || chunks == spectrum.lines().div_ceil(self.lines) {
+                return None;
+            }
+            needed = needed.max((u64::from(end) * self.line_sums).saturating_sub(u64::from(first) * words));
+            (first, chunks) = (end, chunks + 1);
+        }
+        let needed = needed.next_multiple_of(SUMS_UNIT);
+        ((lines * self.line_sums).max(needed) + joined <= needed + lines * words).then_some(needed)
     }
 
-    /// (first line, lines) of each chunk of the spectra's lines.
+    /// The line after the last whose sums end before the spectra of line `first`: of whole fr, if one fits.
+    fn end_in_place(&self, spectrum: &Spectrum, first: u32) -> u32 {
+        let free = self.sums.saturating_add(u64::from(first).saturating_mul(spectrum.line_words()));
+        let (end, column) = ((free / self.line_sums).min(u64::from(spectrum.lines())) as u32, spectrum.n()[0]);
+        let whole = end / column * column;
+        if end < spectrum.lines() && whole > first { whole } else { end }
+    }
+
+    /// (first line, lines) of each chunk of the spectra's lines. With [`Reuse::Sums`] chunks are as large as what is free holds.
     pub fn chunks(&self, spectrum: &Spectrum) -> impl Iterator<Item = (u32, u32)> + use<> {
-        pieces(spectrum.lines(), self.lines)
+        let (cuts, spectrum, mut first) = (*self, *spectrum, 0);
+        iter::from_fn(move || {
+            let left = spectrum.lines().checked_sub(first).filter(|&left| left > 0)?;
+            let lines = match cuts.reuse {
+                Reuse::Sums => cuts.end_in_place(&spectrum, first).saturating_sub(first),
+                _ => cuts.lines,
+            };
+            let chunk = (first, lines.clamp(1, left));
+            first += chunk.1;
+            Some(chunk)
+        })
+    }
+
+    /// (first line, lines) of each launch that joins lines on the grid: all at once, or chunk by chunk.
+    pub fn joins(&self, spectrum: &Spectrum) -> impl Iterator<Item = (u32, u32)> + use<> {
+        let whole = if self.reuse == Reuse::Sums { spectrum.lines() } else { self.lines };
+        pieces(spectrum.lines(), whole)
+    }
+
+    /// f32 from the first line's sums to what is joined behind all of them, where that is in the spectra's place.
+    pub fn joined_behind(&self, spectrum: &Spectrum) -> u64 {
+        u64::from(spectrum.lines()).saturating_mul(self.line_sums).max(self.sums)
     }
 
     /// (first block, blocks) of each range of channel pairs.
@@ -144,11 +228,10 @@ pub(super) struct Lengths {
 impl Lengths {
     pub(super) fn of(grid: &Grid, cuts: &GramCuts) -> Lengths {
         let m = grid.m();
-        let line = line_words(grid, cuts.blocks);
-        let on_grid = line.saturating_mul(u64::from(grid.grid_lines()));
+        let on_grid = cuts.line_sums.saturating_mul(u64::from(grid.grid_lines()));
         Lengths {
-            sums: line.saturating_mul(u64::from(cuts.lines)).max(on_grid),
-            joined: if cuts.in_place { 0 } else { on_grid },
+            sums: cuts.sums,
+            joined: if cuts.reuse == Reuse::None { on_grid } else { 0 },
             taps: point_words(grid).saturating_mul(u64::from(m[2])).saturating_mul(u64::from(cuts.grid_lines)),
         }
     }

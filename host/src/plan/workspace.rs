@@ -35,7 +35,7 @@ pub struct SpectralLengths {
     pub tap_sum: u64,
     /// i32: g of each (c, phase).
     pub channel_exponent: u64,
-    /// f32: the sums of a chunk of lines, then the Gram matrices on the grid.
+    /// f32: the sums of a chunk of lines, then the Gram matrices on the grid. The spectra `high` follow, and may be overwritten by more.
     pub sums: u64,
     /// f32: the Gram matrices' components on the grid's lines; none, if they take the spectra's place.
     pub joined: u64,

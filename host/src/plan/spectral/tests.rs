@@ -1,5 +1,5 @@
 use super::*;
-use crate::plan::{Algorithm, AlgorithmChoice, Backend, CudaRecipe};
+use crate::plan::{Algorithm, AlgorithmChoice, Backend, CudaRecipe, Reuse};
 use crate::problem::{KernelShape, Mode, ProblemBuilder, Shape5};
 use kernel_gpu::volume_transform::{FORM_8, FORM_HELD_4, FORM_HELD_8};
 
@@ -50,13 +50,16 @@ fn kernelbench_77_fits_in_128_mib() {
     let Transform::Fft(fft) = design.transform else { panic!("{:?}", design.transform) };
     assert_eq!((fft.layout.volumes, fft.resident, fft.blocks(&design.cut(0))), (1, 2, 264));
     assert_eq!((design.gram.blocks, design.gram.lines, design.gram.grid_lines), (10, 200, 41));
-    assert!(design.gram.in_place);
+    assert_eq!(design.gram.reuse, Reuse::Sums);
+    assert_eq!(design.gram.chunks(&design.spectrum).collect::<Vec<_>>(), [(0, 200), (200, 180)]);
+    assert_eq!(design.gram.joins(&design.spectrum).collect::<Vec<_>>(), [(0, 380)]);
     assert!(design.gram.holds_taps);
     assert!(design.workspace_bytes() <= 128 << 20, "{}", design.workspace_bytes());
     let lengths = design.lengths();
     assert_eq!((lengths.high, lengths.low), (1024 * 380 * 40, 1024 * 38 * 40));
     assert_eq!(lengths.twiddles, [4 * (20 + 36 + 36), 2 * 2 * 27]);
-    assert_eq!((lengths.joined, lengths.sums), (0, 200 * 9 * 10 * 512));
+    // The sums of all lines end before the spectra of line 200 begin.
+    assert_eq!((lengths.joined, lengths.sums), (0, 380 * 9 * 10 * 512 - 200 * 1024 * 40));
     assert_eq!(lengths.energy, 128 * design.energy_parts());
 }
 
@@ -122,6 +125,8 @@ fn few_lines_or_one_block_of_channel_pairs_are_shared() {
 fn cuts_of_the_gram_matrices_hold() {
     let shapes = [
         ([16, 64, 16, 32, 32], 128, [5, 5, 5]),
+        ([128, 64, 16, 32, 32], 128, [5, 5, 5]),
+        ([70, 48, 16, 32, 40], 16, [5, 5, 7]),
         ([2, 3, 7, 11, 13], 5, [2, 3, 4]),
         ([3, 17, 5, 5, 5], 33, [1, 1, 1]),
         ([4, 512, 8, 8, 8], 64, [3, 3, 10]),
@@ -141,6 +146,19 @@ fn cuts_of_the_gram_matrices_hold() {
                 assert_eq!(next, whole);
             };
             all(cuts.chunks(&spectrum).collect(), spectrum.lines());
+            all(cuts.joins(&spectrum).collect(), spectrum.lines());
+            if cuts.reuse == Reuse::Sums {
+                let (lengths, lines) = (design.lengths(), u64::from(spectrum.lines()));
+                for first in (0..spectrum.shape.batch).step_by(design.images as usize) {
+                    let cut = design.cut(first);
+                    for (first, count) in cuts.chunks(&cut) {
+                        let end = u64::from(first + count) * cuts.line_sums;
+                        assert!(end <= lengths.sums + u64::from(first) * cut.line_words(), "{x:?} {first} {count}");
+                    }
+                    let joined = cuts.joined_behind(&cut) + u64::from(grid.grid_lines()) * cuts.line_sums;
+                    assert!(joined <= lengths.sums + lines * cut.line_words(), "{x:?}");
+                }
+            }
             all(cuts.ranges(&grid).collect(), grid.blocks());
             all(cuts.grid_chunks(&grid).collect(), grid.grid_lines());
             let launches = cuts.ranges(&grid).count() * cuts.grid_chunks(&grid).count();
@@ -190,13 +208,14 @@ fn the_batch_is_cut_to_hold_the_budget() {
 #[test]
 fn the_grid_takes_the_place_of_spectra_that_are_larger_in_every_cut() {
     let whole = design(&kernelbench_77(32), PlanOptions::default()).unwrap();
-    let in_place = |images, rest| {
+    let reuse = |images, rest| {
         let mut cut = whole.spectrum;
         cut.shape.batch = images;
-        GramCuts::design(&cut, rest, (&whole.grid, 1), &facts()).in_place
+        GramCuts::design(&cut, rest, (&whole.grid, 1), &facts()).reuse
     };
-    assert!(in_place(32, 0) && in_place(16, 0) && in_place(32, 16) && in_place(16, 4));
-    assert!(!in_place(1, 0) && !in_place(32, 1) && !in_place(16, 3));
+    assert_eq!([reuse(32, 0), reuse(16, 0), reuse(32, 16)], [Reuse::Sums; 3]);
+    assert_eq!([reuse(15, 0), reuse(32, 15), reuse(16, 4)], [Reuse::Joined; 3]);
+    assert_eq!([reuse(1, 0), reuse(32, 1), reuse(16, 3)], [Reuse::None; 3]);
 }
 
 #[test]
