@@ -27,6 +27,9 @@ use super::DeviceFacts;
 
 /// Bytes of the sums of one chunk of lines, and of the Gram matrices of one range of channel pairs.
 const SUMS_BYTES: u64 = 36 << 20;
+/// How many times the sums of all lines the spectra are at least where one chunk has all, however many bytes: at the end of each launch
+/// multiprocessors are idle.
+const SPECTRA_PER_SUMS: u64 = 3;
 /// f32 of which the memory of sums is a multiple, so that spectra behind it begin on a cache line.
 const SUMS_UNIT: u64 = 64;
 /// Lines of a chunk for each line of the grid, unless all are fewer: with every chunk but the first the grid's lines are read and
@@ -93,7 +96,9 @@ impl GramCuts {
         let ranges = whole.div_ceil(blocks);
         let blocks = whole.div_ceil(ranges);
         let line_bytes = 4 * line_words(grid, blocks);
-        let fitting = (SUMS_BYTES / line_bytes.max(1)).clamp(1, u64::from(spectrum.lines())) as u32;
+        let at_once = line_bytes.saturating_mul(SPECTRA_PER_SUMS) <= spectrum.line_words().saturating_mul(4);
+        let room = if at_once { SUMS_BYTES.max(line_bytes * u64::from(spectrum.lines())) } else { SUMS_BYTES };
+        let fitting = (room / line_bytes.max(1)).clamp(1, u64::from(spectrum.lines())) as u32;
         // Chunks of one size: what is left over would keep few multiprocessors busy. Of whole fr, if one fits.
         let column = spectrum.n()[0];
         let piece = if fitting >= column { column } else { 1 };
@@ -130,7 +135,7 @@ impl GramCuts {
         let mut last = *spectrum;
         last.shape.batch = if rest > 0 { rest } else { spectrum.shape.batch };
         if ranges == 1 && groups == 1 {
-            if let Some(sums) = cuts.sums_in_place(&last, joined) {
+            if let Some(sums) = cuts.sums_in_place(&last, room, joined) {
                 (cuts.sums, cuts.reuse) = (sums, Reuse::Sums);
             } else if joined <= u64::from(lines).saturating_mul(last.line_words()) {
                 cuts.reuse = Reuse::Joined;
@@ -140,10 +145,10 @@ impl GramCuts {
     }
 
     /// f32 of memory before the spectra with which the sums of all lines, in as many chunks as there were, and what is joined behind
-    /// them, take the spectra's place; None where no [`SUMS_BYTES`] are enough.
-    fn sums_in_place(&self, spectrum: &Spectrum, joined: u64) -> Option<u64> {
+    /// them, take the spectra's place; None where so much room is not enough.
+    fn sums_in_place(&self, spectrum: &Spectrum, room: u64, joined: u64) -> Option<u64> {
         let (lines, words) = (u64::from(spectrum.lines()), spectrum.line_words());
-        let most = GramCuts { sums: SUMS_BYTES / 4, reuse: Reuse::Sums, ..*self };
+        let most = GramCuts { sums: room / 4 / SUMS_UNIT * SUMS_UNIT, reuse: Reuse::Sums, ..*self };
         let (mut needed, mut first, mut chunks) = (joined, 0, 0);
         while first < spectrum.lines() {
             let end = most.end_in_place(spectrum, first);
