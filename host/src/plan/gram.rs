@@ -79,11 +79,13 @@ pub struct GramCuts {
 }
 
 impl GramCuts {
-    /// For cuts of the batch with these extents, the last of which has `rest` images if that is not 0, and groups with that grid.
+    /// For cuts of the batch with these extents, the last of which has `rest` images if that is not 0, and groups with that grid. `at_once`: all
+    /// lines may be one chunk, see [`SPECTRA_PER_SUMS`].
     pub(super) fn design(
         spectrum: &Spectrum,
         rest: u32,
         (grid, groups): (&Grid, u32),
+        at_once: bool,
         facts: &DeviceFacts,
     ) -> GramCuts {
         let whole = grid.blocks();
@@ -96,8 +98,9 @@ impl GramCuts {
         let ranges = whole.div_ceil(blocks);
         let blocks = whole.div_ceil(ranges);
         let line_bytes = 4 * line_words(grid, blocks);
-        let at_once = line_bytes.saturating_mul(SPECTRA_PER_SUMS) <= spectrum.line_words().saturating_mul(4);
-        let room = if at_once { SUMS_BYTES.max(line_bytes * u64::from(spectrum.lines())) } else { SUMS_BYTES };
+        let little = line_bytes.saturating_mul(SPECTRA_PER_SUMS) <= spectrum.line_words().saturating_mul(4);
+        let room =
+            if at_once && little { SUMS_BYTES.max(line_bytes * u64::from(spectrum.lines())) } else { SUMS_BYTES };
         let fitting = (room / line_bytes.max(1)).clamp(1, u64::from(spectrum.lines())) as u32;
         // Chunks of one size: what is left over would keep few multiprocessors busy. Of whole fr, if one fits.
         let column = spectrum.n()[0];

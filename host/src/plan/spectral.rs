@@ -218,10 +218,14 @@ impl CudaSpectral {
             if self.energies {
                 self.transform = Transform::design(&cut, facts);
             }
-            self.gram = GramCuts::design(&cut, shape.batch % images, (&grid, self.parts.groups()), facts);
-            needed = self.workspace_bytes();
-            if needed <= budget {
-                return Ok(self);
+            // All lines at once cost memory, but not images.
+            for at_once in [true, false] {
+                let groups = (&grid, self.parts.groups());
+                self.gram = GramCuts::design(&cut, shape.batch % images, groups, at_once, facts);
+                needed = self.workspace_bytes();
+                if needed <= budget {
+                    return Ok(self);
+                }
             }
         }
         Err(Ineligible::Workspace { needed, budget })

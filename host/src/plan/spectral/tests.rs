@@ -189,13 +189,19 @@ fn the_batch_is_cut_to_hold_the_budget() {
     let problem = kernelbench_77(128);
     assert_eq!(design(&problem, PlanOptions::default()).unwrap().cuts(), 1);
     let with = |mib: u64| PlanOptions { workspace_budget: Some(mib << 20), ..PlanOptions::default() };
-    for (mib, images) in [(400, 64), (360, 64), (324, 48), (144, 16)] {
+    for (mib, images) in [(400, 64), (324, 64), (280, 48), (144, 16)] {
         let design = design(&problem, with(mib)).unwrap();
         assert_eq!(design.images, images, "{mib} MiB");
         assert!(design.workspace_bytes() <= mib << 20);
         let cuts: Vec<u32> = (0..design.cuts()).map(|cut| design.cut(cut * images).shape.batch).collect();
         assert_eq!(cuts.iter().sum::<u32>(), 128);
     }
+    // All lines are summed at once where there is room, and in two chunks where else there would be fewer images.
+    let chunks = |mib| {
+        let design = design(&problem, with(mib)).unwrap();
+        design.gram.chunks(&design.cut(0)).map(|(_, lines)| lines).collect::<Vec<_>>()
+    };
+    assert_eq!((chunks(400), chunks(324)), (vec![380], vec![200, 180]));
     let refused = design(&problem, with(8)).unwrap_err();
     assert!(matches!(refused, Ineligible::Workspace { budget, .. } if budget == 8 << 20), "{refused:?}");
     // The memory there is bounds it too.
@@ -211,7 +217,7 @@ fn the_grid_takes_the_place_of_spectra_that_are_larger_in_every_cut() {
     let reuse = |images, rest| {
         let mut cut = whole.spectrum;
         cut.shape.batch = images;
-        GramCuts::design(&cut, rest, (&whole.grid, 1), &facts()).reuse
+        GramCuts::design(&cut, rest, (&whole.grid, 1), true, &facts()).reuse
     };
     assert_eq!([reuse(32, 0), reuse(16, 0), reuse(32, 16)], [Reuse::Sums; 3]);
     assert_eq!([reuse(15, 0), reuse(32, 15), reuse(16, 4)], [Reuse::Joined; 3]);
