@@ -27,9 +27,6 @@ use super::DeviceFacts;
 
 /// Bytes of the sums of one chunk of lines, and of the Gram matrices of one range of channel pairs.
 const SUMS_BYTES: u64 = 36 << 20;
-/// How many times the sums of all lines the spectra are at least where one chunk has all, however many bytes: at the end of each launch
-/// multiprocessors are idle.
-const SPECTRA_PER_SUMS: u64 = 3;
 /// f32 of which the memory of sums is a multiple, so that spectra behind it begin on a cache line.
 const SUMS_UNIT: u64 = 64;
 /// Lines of a chunk for each line of the grid, unless all are fewer: with every chunk but the first the grid's lines are read and
@@ -80,7 +77,8 @@ pub struct GramCuts {
 
 impl GramCuts {
     /// For cuts of the batch with these extents, the last of which has `rest` images if that is not 0, and groups with that grid. `at_once`: all
-    /// lines may be one chunk, see [`SPECTRA_PER_SUMS`].
+    /// lines are one chunk where their sums are no larger than the spectra, however many bytes. At the end of each launch multiprocessors are
+    /// idle.
     pub(super) fn design(
         spectrum: &Spectrum,
         rest: u32,
@@ -98,9 +96,9 @@ impl GramCuts {
         let ranges = whole.div_ceil(blocks);
         let blocks = whole.div_ceil(ranges);
         let line_bytes = 4 * line_words(grid, blocks);
-        let little = line_bytes.saturating_mul(SPECTRA_PER_SUMS) <= spectrum.line_words().saturating_mul(4);
-        let room =
-            if at_once && little { SUMS_BYTES.max(line_bytes * u64::from(spectrum.lines())) } else { SUMS_BYTES };
+        let whole_lines = line_bytes.saturating_mul(u64::from(spectrum.lines()));
+        let little = line_bytes <= spectrum.line_words().saturating_mul(4);
+        let room = if at_once && little { SUMS_BYTES.max(whole_lines) } else { SUMS_BYTES };
         let fitting = (room / line_bytes.max(1)).clamp(1, u64::from(spectrum.lines())) as u32;
         // Chunks of one size: what is left over would keep few multiprocessors busy. Of whole fr, if one fits.
         let column = spectrum.n()[0];
@@ -158,11 +156,13 @@ impl GramCuts {
             if end <= first || chunks == spectrum.lines().div_ceil(self.lines) {
                 return None;
             }
-            needed = needed.max((u64::from(end) * self.line_sums).saturating_sub(u64::from(first) * words));
+            let summed = u64::from(end).saturating_mul(self.line_sums);
+            needed = needed.max(summed.saturating_sub(u64::from(first).saturating_mul(words)));
             (first, chunks) = (end, chunks + 1);
         }
         let needed = needed.next_multiple_of(SUMS_UNIT);
-        ((lines * self.line_sums).max(needed) + joined <= needed + lines * words).then_some(needed)
+        let end = lines.saturating_mul(self.line_sums).max(needed).saturating_add(joined);
+        (end <= needed.saturating_add(lines.saturating_mul(words))).then_some(needed)
     }
 
     /// The line after the last whose sums end before the spectra of line `first`: of whole fr, if one fits.
