@@ -2,8 +2,8 @@
 
 use convt_bn_gap::check;
 use convt_bn_gap::draw::Draws;
-use convt_bn_gap::plan::{AlgorithmChoice, Transform};
-use convt_bn_gap::{Algorithm, Device, Mode, Plan, PlanOptions, Precision, Problem, Tensors};
+use convt_bn_gap::plan::{AlgorithmChoice, Reuse, Transform};
+use convt_bn_gap::{Algorithm, Device, Mode, Outputs, Plan, PlanOptions, Precision, Problem, Tensors};
 use convt_bn_gap_tests::agreement::{
     Shape, agrees, agrees_within, narrow, problem, run, train, what_is_not_finite_agrees, without_padding,
 };
@@ -67,16 +67,40 @@ fn a_batch_in_pieces_is_the_whole() {
         assert!(design.spectrum.plain_lines() > 0 && plan.workspace_bytes() <= budget);
         cuts.push(design.cuts());
         drop(plan);
-        let found = run(&device, &problem, options, &tensors);
-        let (of, beta) = (expected.output.mapv(f64::from), tensors.bn_bias.as_ref().unwrap());
-        let error = check::output_error(found.output.view(), of.view(), Some(beta.view())).unwrap();
-        assert!(error.value <= 1e-7, "{cuts:?}: {error:?}");
-        let (found, expected) = (found.batch_var.unwrap(), expected.batch_var.as_ref().unwrap());
-        // Sums of f32 in another order: four roundings.
-        let difference = found.iter().zip(expected).map(|(a, b)| (a / b - 1.0).abs()).fold(0.0, f64::max);
-        assert!(difference <= 4.8e-7, "{cuts:?}: {difference:e}");
+        is_the_same(&run(&device, &problem, options, &tensors), &expected, &tensors, &format!("{cuts:?}"));
     }
     assert!(cuts[0] == 1 && cuts[1] > 1 && cuts[2] > cuts[1], "{cuts:?}");
+}
+
+/// Panics unless two ways of the same sums agree.
+fn is_the_same(found: &Outputs<f32>, expected: &Outputs<f32>, tensors: &Tensors<f32>, what: &str) {
+    let (of, beta) = (expected.output.mapv(f64::from), tensors.bn_bias.as_ref().unwrap());
+    let error = check::output_error(found.output.view(), of.view(), Some(beta.view())).unwrap();
+    assert!(error.value <= 1e-7, "{what}: {error:?}");
+    let (found, expected) = (found.batch_var.as_ref().unwrap(), expected.batch_var.as_ref().unwrap());
+    // Sums of f32 in another order: four roundings.
+    let difference = found.iter().zip(expected).map(|(a, b)| (a / b - 1.0).abs()).fold(0.0, f64::max);
+    assert!(difference <= 4.8e-7, "{what}: {difference:e}");
+}
+
+/// All lines at once; in chunks, whose sums overwrite spectra; and joined chunk by chunk. The last cut has fewer images.
+#[test]
+fn sums_in_the_place_of_spectra_are_the_same() {
+    let Some(device) = gpu() else { return };
+    let problem = problem((48, 64, 24, [16, 32, 32], [5, 5, 5]), train());
+    let tensors = Draws::usual(&problem, 9).tensors(&problem).unwrap();
+    let expected = run(&device, &problem, spectral(Precision::Default), &tensors);
+    let mut seen = Vec::new();
+    for mib in [300, 255, 220, 190, 100] {
+        let options = PlanOptions { workspace_budget: Some(mib << 20), ..spectral(Precision::Default) };
+        let plan = Plan::<f32>::new(&problem, &device, options).unwrap();
+        let design = *plan.recipe().cuda.unwrap().spectral().unwrap();
+        drop(plan);
+        seen.push((design.cuts(), design.gram.chunks(&design.cut(0)).count(), design.gram.reuse));
+        is_the_same(&run(&device, &problem, options, &tensors), &expected, &tensors, &format!("{mib} MiB"));
+    }
+    let sums = |cuts, chunks| (cuts, chunks, Reuse::Sums);
+    assert_eq!(seen, [sums(1, 1), sums(1, 2), sums(2, 1), sums(2, 2), (4, 2, Reuse::Joined)]);
 }
 
 #[test]

@@ -297,8 +297,8 @@ impl Gram {
             blocks,
             ways: self.design.gram.line_ways,
         };
-        // SAFETY: the spectra are the caller's promise; the sums hold a chunk of lines of a range, or of a design in place lie where spectra
-        // of earlier chunks were, which nobody reads any more (`GramCuts::chunks`).
+        // SAFETY: the spectra are the caller's promise; the sums hold a chunk of lines of a range, or with `Reuse::Sums` end before the
+        // spectra of this chunk (`GramCuts::design`), where nobody reads any more.
         unsafe { line_gram::launch(&self.kernels.line_gram, &parameters, target.stream, target.bound) }
     }
 
@@ -329,8 +329,8 @@ impl Gram {
             first_block,
             blocks,
         };
-        // SAFETY: the sums of these lines; the output holds a range's components on the grid, and of a design in place lies
-        // where spectra were that nobody reads any more.
+        // SAFETY: the sums of these lines; the output holds a range's components on the grid, and if `Reuse` says so lies behind all
+        // sums, where spectra were that nobody reads any more.
         unsafe { grid_resample::launch(&self.kernels.grid_resample, &parameters, target.stream, target.bound) }
     }
 
@@ -353,7 +353,8 @@ impl Gram {
             lines: grid.grid_lines(),
             points: grid.m()[2],
         };
-        // SAFETY: the caller's promise; the lines' sums are no longer read, and their place holds a range's Gram matrices.
+        // SAFETY: the caller's promise; the lines' sums are no longer read, and their memory holds a range's Gram matrices: what is joined
+        // begins behind it.
         unsafe { pair_resample::launch(&self.kernels.pair_resample, &parameters, target.stream, target.bound) }
     }
 

@@ -7,15 +7,13 @@
 //!     for each chunk of grid lines:   tap_spectrum  ▶ W       gram_energy
 //! ```
 //!
-//! Where no spectrum is asked for twice, the sums go on into its place: those of the second chunk need no memory if they end before the
+//! Where no spectrum is asked for twice, the sums go on into its place: those of a later chunk need no memory if they end before the
 //! spectra of its own first line. Then all lines are joined at once.
 //!
 //! ```text
 //! │ sums of the first chunk │ of the second one ……… │ joined │
-//!                           │ spectra of line 0, 1, …………………………………………… │
+//! │ memory of sums             │ spectra of line 0, 1, ………………………………………… │
 //! ```
-
-use std::iter;
 
 use kernel_gpu::gram_energy::GramEnergy;
 use kernel_gpu::gram_grid::{BLOCK_WORDS, Grid};
@@ -48,14 +46,14 @@ pub enum Reuse {
     None,
     /// What is joined on the grid, that of the first chunk's.
     Joined,
-    /// The sums of all lines but the first, and behind them what is joined.
+    /// The sums of all chunks but the first, and behind them what is joined.
     Sums,
 }
 
 /// The cuts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GramCuts {
-    /// Lines of the spectra at a time; with [`Reuse::Sums`] see [`GramCuts::chunks`].
+    /// Lines of the spectra at a time.
     pub lines: u32,
     /// Blocks of 16 × 16 channel pairs at a time.
     pub blocks: u32,
@@ -96,9 +94,9 @@ impl GramCuts {
         let ranges = whole.div_ceil(blocks);
         let blocks = whole.div_ceil(ranges);
         let line_bytes = 4 * line_words(grid, blocks);
+        let at_once = at_once && line_bytes <= spectrum.line_words().saturating_mul(4);
         let whole_lines = line_bytes.saturating_mul(u64::from(spectrum.lines()));
-        let little = line_bytes <= spectrum.line_words().saturating_mul(4);
-        let room = if at_once && little { SUMS_BYTES.max(whole_lines) } else { SUMS_BYTES };
+        let room = if at_once { SUMS_BYTES.max(whole_lines) } else { SUMS_BYTES };
         let fitting = (room / line_bytes.max(1)).clamp(1, u64::from(spectrum.lines())) as u32;
         // Chunks of one size: what is left over would keep few multiprocessors busy. Of whole fr, if one fits.
         let column = spectrum.n()[0];
@@ -145,47 +143,20 @@ impl GramCuts {
         cuts
     }
 
-    /// f32 of memory before the spectra with which the sums of all lines, in as many chunks as there were, and what is joined behind
-    /// them, take the spectra's place; None where so much room is not enough.
+    /// f32 of memory before the spectra with which the sums of all lines, and what is joined behind them, take the spectra's place: those of a
+    /// chunk end before the spectra of its first line. None where that is more than there is room for.
     fn sums_in_place(&self, spectrum: &Spectrum, room: u64, joined: u64) -> Option<u64> {
-        let (lines, words) = (u64::from(spectrum.lines()), spectrum.line_words());
-        let most = GramCuts { sums: room / 4 / SUMS_UNIT * SUMS_UNIT, reuse: Reuse::Sums, ..*self };
-        let (mut needed, mut first, mut chunks) = (joined, 0, 0);
-        while first < spectrum.lines() {
-            let end = most.end_in_place(spectrum, first);
-            if end <= first || chunks == spectrum.lines().div_ceil(self.lines) {
-                return None;
-            }
-            let summed = u64::from(end).saturating_mul(self.line_sums);
-            needed = needed.max(summed.saturating_sub(u64::from(first).saturating_mul(words)));
-            (first, chunks) = (end, chunks + 1);
-        }
-        let needed = needed.next_multiple_of(SUMS_UNIT);
-        let end = lines.saturating_mul(self.line_sums).max(needed).saturating_add(joined);
-        (end <= needed.saturating_add(lines.saturating_mul(words))).then_some(needed)
+        let words = |lines: u32| u64::from(lines).saturating_mul(spectrum.line_words());
+        let sums = |lines: u32| u64::from(lines).saturating_mul(self.line_sums);
+        let before = self.chunks(spectrum).map(|(first, count)| sums(first + count).saturating_sub(words(first)));
+        let needed = before.fold(joined, u64::max).next_multiple_of(SUMS_UNIT);
+        let end = sums(spectrum.lines()).max(needed).saturating_add(joined);
+        (needed <= room / 4 && end <= needed.saturating_add(words(spectrum.lines()))).then_some(needed)
     }
 
-    /// The line after the last whose sums end before the spectra of line `first`: of whole fr, if one fits.
-    fn end_in_place(&self, spectrum: &Spectrum, first: u32) -> u32 {
-        let free = self.sums.saturating_add(u64::from(first).saturating_mul(spectrum.line_words()));
-        let (end, column) = ((free / self.line_sums).min(u64::from(spectrum.lines())) as u32, spectrum.n()[0]);
-        let whole = end / column * column;
-        if end < spectrum.lines() && whole > first { whole } else { end }
-    }
-
-    /// (first line, lines) of each chunk of the spectra's lines. With [`Reuse::Sums`] chunks are as large as what is free holds.
+    /// (first line, lines) of each chunk of the spectra's lines.
     pub fn chunks(&self, spectrum: &Spectrum) -> impl Iterator<Item = (u32, u32)> + use<> {
-        let (cuts, spectrum, mut first) = (*self, *spectrum, 0);
-        iter::from_fn(move || {
-            let left = spectrum.lines().checked_sub(first).filter(|&left| left > 0)?;
-            let lines = match cuts.reuse {
-                Reuse::Sums => cuts.end_in_place(&spectrum, first).saturating_sub(first),
-                _ => cuts.lines,
-            };
-            let chunk = (first, lines.clamp(1, left));
-            first += chunk.1;
-            Some(chunk)
-        })
+        pieces(spectrum.lines(), self.lines)
     }
 
     /// (first line, lines) of each launch that joins lines on the grid: all at once, or chunk by chunk.

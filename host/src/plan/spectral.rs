@@ -218,7 +218,7 @@ impl CudaSpectral {
             if self.energies {
                 self.transform = Transform::design(&cut, facts);
             }
-            // All lines at once cost memory, but not images.
+            // Summing all lines at once is given up before images are.
             for at_once in [true, false] {
                 let groups = (&grid, self.parts.groups());
                 self.gram = GramCuts::design(&cut, shape.batch % images, groups, at_once, facts);
