@@ -1,11 +1,12 @@
 //! The energies of a convolution from the Gram matrices of its input and the spectrum of its taps, on the points of the grid.
 //!
 //! ```text
-//! energy[part,c] = 4^(m + g[c]) / (M0·M1·M2) · Σ_units weight(line) · (2 − δ_IJ) · Σ_{i∈I, j∈J} Re(W_i·Ĝ_ij·conj W_j)
+//! energy[part,c] = 4^(m[c] + g[c]) / (M0·M1·M2) · Σ_units weight(line) · (2 − δ_IJ) · Σ_{i∈I, j∈J} Re(W_i·Ĝ_ij·conj W_j)
 //! ```
 //!
 //! with Ĝ as [`gram_grid`](crate::gram_grid) and W as [`tap_spectrum`](crate::tap_spectrum) store them. A **unit** is a block
-//! (I, J) of a point, 16 × 16 channel pairs. The parts' sum over the launches is `Σ_f Σ_b |Z_f[b,c]|²`.
+//! (I, J) of a point, 16 × 16 channel pairs. The parts' sum over the launches is `Σ_f Σ_b |Z_f[b,c]|²`. m is that of c's group; where that is not
+//! finite, energies are NaN.
 //!
 //! **Accumulation.** Products of two tf32 a factor ([`gram_energy_products`](crate::gram_energy_products)), over 16 j in the tensor cores, then
 //! f32 over the (i, j) of a column of blocks, then f64.
@@ -30,7 +31,7 @@ pub struct GramEnergy {
     pub gram: Global<f32>,
     /// W, from the launch's first line on.
     pub spectrum: Global<f32>,
-    /// m, one number.
+    /// m of each group, behind a first number.
     pub scale_exponent: Global<i32>,
     /// g of each c.
     pub channel_exponent: Global<i32>,
@@ -38,6 +39,8 @@ pub struct GramEnergy {
     pub energy: GlobalMut<f64>,
     /// The extents.
     pub grid: Grid,
+    /// Output channels of a group.
+    pub group_channels: u32,
     /// The first line, and how many.
     pub first_line: u32,
     /// Lines.
@@ -103,7 +106,7 @@ pub mod device {
     use crate::conv_shape::div_rem;
     use crate::gram_energy_products::device::{Taps, Weights, multiply};
     use crate::gram_grid::BLOCK_WORDS;
-    use crate::spectrum::{TILE, div, rem};
+    use crate::spectrum::{NOT_FINITE, TILE, div, rem};
     use crate::tap_spectrum::{GROUP_WORDS, point_words};
 
     /// See the module.
@@ -290,7 +293,9 @@ pub mod device {
                         if lane_index().is_multiple_of(4) && c < p.grid.out_channels {
                             // SAFETY: c < Cout; the part is this warp's for its channels.
                             unsafe {
-                                let exponent = p.scale_exponent.load(0) + p.channel_exponent.load(c as u64);
+                                let m = p.scale_exponent.load(1 + div(c, p.group_channels) as u64);
+                                let exponent = m + p.channel_exponent.load(c as u64);
+                                let factor = if m == NOT_FINITE { f64::NAN } else { factor };
                                 let at = (p.first_part + self.share as u64) * p.grid.out_channels as u64 + c as u64;
                                 p.energy.store(at, total * power_of_two(2 * exponent) * factor);
                             }

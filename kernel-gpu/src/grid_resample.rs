@@ -49,12 +49,14 @@ pub struct GridResample {
     pub half: Global<f32>,
     /// E of each ci.
     pub channel_exponent: Global<i32>,
-    /// The m of the scale.
+    /// The m of each group, behind a first number.
     pub scale_exponent: Global<i32>,
     /// Out: (r, m, block of this launch, 16, 16, [re, im]).
     pub output: GlobalMut<f32>,
     /// The grid.
     pub grid: Grid,
+    /// Input channels of a group.
+    pub group_channels: u32,
     /// N0, the lines of one fr.
     pub column: u32,
     /// N1/2 + 1, the fr of all launches.
@@ -116,7 +118,7 @@ pub mod device {
     use crate::grid_resample_shares::device::Share;
     use crate::grid_resample_sums::device::{Group, Sums, gather};
     use crate::opaque::opaque;
-    use crate::spectrum::{EMPTY, TILE, rem};
+    use crate::spectrum::{EMPTY, TILE, div, rem};
 
     /// See the module.
     ///
@@ -306,7 +308,7 @@ pub mod device {
         }
     }
 
-    /// 2^(E_i + E_j − 2m) of a channel pair of a block.
+    /// 2^(E_i − m) · 2^(E_j − m) of a channel pair of a block, each m that of the channel's group.
     ///
     /// # Safety
     /// The block is one of the grid's.
@@ -316,8 +318,9 @@ pub mod device {
         let (channels, mut scale) = ([i * TILE + pair / TILE, j * TILE + pair % TILE], 1.0);
         unroll!(n < 2, {
             let exponent = if channels[n] < p.grid.in_channels {
-                // SAFETY: ci < Cin; m is one number.
-                unsafe { p.channel_exponent.load(channels[n] as u64) - p.scale_exponent.load(0) }
+                let group = div(channels[n], p.group_channels);
+                // SAFETY: ci < Cin; a number for each group behind the first.
+                unsafe { p.channel_exponent.load(channels[n] as u64) - p.scale_exponent.load(1 + group as u64) }
             } else {
                 EMPTY
             };

@@ -100,6 +100,7 @@ mod tests {
             half: null,
             channel_exponent: Global::null(),
             scale_exponent: Global::null(),
+            group_channels: 1,
             output: GlobalMut::null(),
             grid: Grid { kernel: [5, 5, 5], in_channels: 64, out_channels: 128 },
             column: 20,

@@ -47,7 +47,7 @@ pub struct LineGram {
     pub row_exponent: Global<i32>,
     /// E of each ci of the group, see [`input_scales`](crate::input_scales).
     pub channel_exponent: Global<i32>,
-    /// As [`input_scales`](crate::input_scales) wrote it: the second number says that no row needs scaling.
+    /// As [`input_scales`](crate::input_scales) wrote it: the first number says that no row needs scaling.
     pub scale_exponent: Global<i32>,
     /// cos, then sin, of the lags of a pass: see [`coefficient`].
     pub coefficients: Global<f32>,
@@ -214,8 +214,8 @@ pub mod device {
 
     #[inline(always)]
     unsafe fn run<const LAGS: usize, const BOTH: usize>(p: &LineGram) {
-        // SAFETY: two numbers.
-        let uniform = unsafe { p.scale_exponent.load(1) } != 0;
+        // SAFETY: there is a first number.
+        let uniform = unsafe { p.scale_exponent.load(0) } != 0;
         let number = block_idx_x();
         if (number as u64) < p.items(LAGS as u32) {
             let item = Item::new(p, LAGS as u32, number);

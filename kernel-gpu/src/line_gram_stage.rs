@@ -51,7 +51,7 @@ pub mod device {
     use super::*;
     use crate::line_gram::{LineGram, line_in_turn};
     use crate::opaque::opaque;
-    use crate::spectrum::{EMPTY, div_rem};
+    use crate::spectrum::{EMPTY, NOT_FINITE, div_rem};
 
     /// Where an item's sums go.
     #[derive(Clone, Copy)]
@@ -362,7 +362,8 @@ pub mod device {
                         let scale = F16x2::from_bits(scale(e, self.p.channel_exponent.load(channel as u64)));
                         let at = place.offset(2 * row * ROW);
                         unroll!(i < 2, {
-                            at.store(i as u32, F16x2::from_bits(at.load(i as u32)).mul(scale).to_bits());
+                            let word = F16x2::from_bits(at.load(i as u32)).mul(scale).to_bits();
+                            at.store(i as u32, if e == NOT_FINITE { 0 } else { word });
                         });
                     }
                 }
@@ -393,7 +394,7 @@ pub mod device {
         }
     }
 
-    /// 2^(e − E) twice, as f16, 1 for empty rows.
+    /// 2^(e − E) twice, as f16, 1 for empty rows. Of a channel that is not finite there is nothing.
     #[inline(always)]
     fn scale(e: i32, channel: i32) -> u32 {
         let shift = if e == EMPTY { 0 } else { e - channel };

@@ -29,12 +29,14 @@ use crate::pool_finish::PoolFinish;
 pub struct SpectralFinish {
     /// Σ x of each volume, (b, ci).
     pub input_sum: Global<f64>,
-    /// Σ_k w, (ci, c of its group, phase).
+    /// Σ_k w, (ci, c of its bundle, phase).
     pub tap_sum: Global<f64>,
-    /// The energies, (group, part, c of the group, phase).
+    /// The energies, (bundle, part, c of the bundle, phase).
     pub energy: Global<f64>,
-    /// Parts of a group.
+    /// Parts of a bundle.
     pub parts: u64,
+    /// Groups of a bundle.
+    pub bundle: u32,
     /// N.
     pub phase_positions: u64,
     /// Φ.
@@ -102,16 +104,16 @@ pub mod device {
         }
     }
 
-    /// A channel's place in its group.
+    /// A channel's place in its group and bundle.
     #[derive(Clone, Copy)]
     struct Place {
         /// The group's first input channel, and how many there are.
         first_in: u32,
         ins: u32,
-        /// The channel's first column of the group's (c, phase), and how many those are.
+        /// The channel's first column of the bundle's (c, phase), and how many those are.
         column: u32,
         columns: u32,
-        /// The group's energies.
+        /// The bundle's energies.
         energy: Global<f64>,
     }
 
@@ -119,10 +121,10 @@ pub mod device {
         #[inline(always)]
         fn of(p: &SpectralFinish, channel: u32) -> Self {
             let (ins, outs) = p.of_group();
-            let (group, column) = split(channel, outs);
-            let columns = outs * p.phases;
-            let energy = p.energy.offset(group as u64 * p.parts * columns as u64);
-            Self { first_in: group * ins, ins, column: column * p.phases, columns, energy }
+            let (bundle, column) = split(channel, outs * p.bundle);
+            let columns = outs * p.bundle * p.phases;
+            let energy = p.energy.offset(bundle as u64 * p.parts * columns as u64);
+            Self { first_in: split(channel, outs).0 * ins, ins, column: column * p.phases, columns, energy }
         }
     }
 
@@ -241,7 +243,7 @@ pub mod device {
         unroll!(i < 8, {
             let part = part + i as u64 * THREADS as u64;
             if part < p.parts {
-                // SAFETY: a part, a channel of the group and a phase.
+                // SAFETY: a part, a channel of the bundle and a phase.
                 values[i] = unsafe { place.energy.load(part * place.columns as u64 + (place.column + phase) as u64) };
             }
         });

@@ -30,6 +30,8 @@ use crate::opaque::opaque;
 
 /// `e[ci,b]` of a volume of zeros: it takes no part in the maximum.
 pub const EMPTY: i32 = -100_000;
+/// e of a row that is not finite, or whose Σ|x| is past 2^128: above all others.
+pub const NOT_FINITE: i32 = 50_000;
 /// log2 of the bound of a stored coefficient.
 pub const ROW_BITS: i32 = 14;
 /// Channels in a tile of products.

@@ -8,7 +8,7 @@
 //! A **unit** is two neighbouring slots of a row, one 64-bit store: 0 holds fp = 0 and, in lines that are not strict, its low
 //! part; 1 holds fp = N2/2; u ≥ 2 holds fp = ±(u − 1).
 
-use crate::spectrum::{EMPTY, ROW_BITS, Spectrum};
+use crate::spectrum::{EMPTY, NOT_FINITE, ROW_BITS, Spectrum};
 
 /// e of a volume with this Σ|x|, rounded as it may be.
 #[inline(always)]
@@ -20,7 +20,7 @@ pub fn exponent(absolute: f32) -> i32 {
     let bits = (absolute * 1.0078125).to_bits();
     let biased = (bits >> 23) as i32;
     if biased == 255 {
-        return 0;
+        return NOT_FINITE;
     }
     // Σ|x| < 2^(biased − 126); 2^−e has to be a normal number.
     let e = (biased - 126 - ROW_BITS + 7) & !7;
@@ -30,7 +30,11 @@ pub fn exponent(absolute: f32) -> i32 {
 /// 2^−e, of an e that [`exponent`] gives.
 #[inline(always)]
 pub fn scale(exponent: i32) -> f32 {
-    if exponent == EMPTY { 0.0 } else { f32::from_bits(((127 - exponent) as u32) << 23) }
+    match exponent {
+        EMPTY => 0.0,
+        NOT_FINITE => 1.0,
+        _ => f32::from_bits(((127 - exponent) as u32) << 23),
+    }
 }
 
 /// What one unit of one row of a line's frequencies ±fo is made of.
@@ -202,9 +206,15 @@ mod tests {
 
     #[test]
     fn exponents_bound_the_sum_and_are_as_small_as_they_may() {
-        for (sum, e) in
-            [(0.0, EMPTY), (f32::INFINITY, 0), (f32::NAN, 0), (16000.0, 0), (16384.0, 8), (1.0, -8), (1e-30, -112)]
-        {
+        for (sum, e) in [
+            (0.0, EMPTY),
+            (f32::INFINITY, NOT_FINITE),
+            (f32::NAN, NOT_FINITE),
+            (16000.0, 0),
+            (16384.0, 8),
+            (1.0, -8),
+            (1e-30, -112),
+        ] {
             assert_eq!(exponent(sum), e, "{sum:e}");
         }
         let mut sum = f32::MIN_POSITIVE;

@@ -67,6 +67,8 @@ pub fn without_padding(mode: Mode) -> Vec<Problem> {
         problem([3, 2], [3, 2, 4], [3, 1, 5], [[2, 3, 4], [1; 3], [1, 2, 0]]),
         problem([3, 1], [4, 3, 6], [2, 3, 3], [[1; 3], [3, 1, 2], [0; 3]]),
         problem([3, 3], [2, 3, 4], [2, 3, 2], [[1; 3], [1; 3], [0; 3]]),
+        // Two bundles of three groups.
+        problem([16, 6], [1, 2, 3], [1, 2, 2], [[1; 3], [1; 3], [0; 3]]),
         // Strides and dilations with and without a common divisor.
         problem([3, 1], [3, 3, 3], [3, 3, 5], [[2, 4, 3], [4, 6, 2], [3, 0, 2]]),
         problem([3, 2], [1, 1, 7], [1, 2, 4], [[1, 2, 2], [1, 1, 3], [0, 1, 0]]),

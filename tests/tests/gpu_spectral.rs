@@ -117,7 +117,7 @@ fn the_same_bits_run_after_run() {
     }
 }
 
-/// Strides as phases, dilations as lags, groups one after the other; and all of them.
+/// Strides as phases, dilations as lags, groups in bundles; and all of them.
 #[test]
 fn options_without_padding() {
     let Some(device) = gpu() else { return };

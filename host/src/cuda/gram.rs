@@ -1,7 +1,7 @@
 //! The energies on a GPU, from the spectra of one cut of the batch and the taps: kernels, memory, and the order of launches.
 //!
 //! ```text
-//! for each group:
+//! for each bundle of groups:
 //!     input_scales
 //!     for each range of channel pairs:
 //!         for each chunk of lines:        line_gram, grid_resample          or once behind the last, see `crate::plan::Reuse`
@@ -64,10 +64,10 @@ struct Memory {
     energy: DeviceArray<f64>,
 }
 
-/// What the launches read of others' arrays: of all groups, or from one's first row and channel on.
+/// What the launches read of others' arrays: of all bundles, or from one's first row and channel on.
 #[derive(Clone, Copy)]
 pub(super) struct Sources {
-    /// The taps, (ci, c of the group, phase).
+    /// The taps, (ci, c of the bundle, phase).
     pub(super) kernel: Tensor<f32>,
     /// The sums of the lines, or of some, and the Gram matrices on the grid. The spectra follow.
     pub(super) sums: GlobalMut<f32>,
@@ -82,10 +82,10 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Those of a group.
-    fn of_group(&self, group: u32, grid: &Grid, cut: &Spectrum) -> Self {
-        let channel = u64::from(group) * u64::from(grid.in_channels);
-        let (row, column) = (channel * u64::from(cut.shape.batch), u64::from(group) * u64::from(grid.out_channels));
+    /// Those of a bundle.
+    fn of_bundle(&self, bundle: u32, grid: &Grid, cut: &Spectrum) -> Self {
+        let channel = u64::from(bundle) * u64::from(grid.in_channels);
+        let (row, column) = (channel * u64::from(cut.shape.batch), u64::from(bundle) * u64::from(grid.out_channels));
         Self {
             kernel: self.kernel.offset(channel * u64::from(grid.out_channels) * u64::from(grid.taps())),
             sums: self.sums,
@@ -130,7 +130,7 @@ impl Gram {
         ]
     }
 
-    /// The energies, (group, part, c of the group, phase).
+    /// The energies, (bundle, part, c of the bundle, phase).
     pub(super) fn energy(&self) -> Global<f64> {
         self.memory.energy.global()
     }
@@ -155,13 +155,13 @@ impl Gram {
         after: After<'_>,
     ) -> Result<(), CudaError> {
         if self.design.gram.holds_taps {
-            // SAFETY: the caller's promise; all lines of the grid of the one group.
+            // SAFETY: the caller's promise; all lines of the grid of the one bundle.
             unsafe { self.transform_taps(target, sources, (0, self.design.grid.grid_lines()), after)? };
         }
         Ok(())
     }
 
-    /// The energies of one cut, in each group's parts from `first_part` on; gives the part after the last.
+    /// The energies of one cut, in each bundle's parts from `first_part` on; gives the part after the last.
     ///
     /// # Safety
     /// The sources hold what they say, for this cut; the target's kernel is the problem's; nothing else uses them or this until
@@ -175,24 +175,24 @@ impl Gram {
         after: After<'_>,
     ) -> Result<u64, CudaError> {
         let mut next_part = first_part;
-        for group in 0..self.design.parts.groups() {
-            let sources = sources.of_group(group, &self.design.grid, cut);
-            // SAFETY: the caller's promise: the group's, from its first row and channel on.
-            next_part = unsafe { self.launch_group(target, cut, &sources, group, (fork, first_part), after)? };
+        for bundle in 0..self.design.parts.bundles() {
+            let sources = sources.of_bundle(bundle, &self.design.grid, cut);
+            // SAFETY: the caller's promise: the bundle's, from its first row and channel on.
+            next_part = unsafe { self.launch_bundle(target, cut, &sources, bundle, (fork, first_part), after)? };
         }
         Ok(next_part)
     }
 
-    /// [`Self::launch`] for one group.
+    /// [`Self::launch`] for one bundle.
     ///
     /// # Safety
-    /// As there, for the group's sources.
-    unsafe fn launch_group(
+    /// As there, for the bundle's sources.
+    unsafe fn launch_bundle(
         &mut self,
         target: &Target<'_>,
         cut: &Spectrum,
         sources: &Sources,
-        group: u32,
+        bundle: u32,
         (fork, mut part): (&mut Fork<'_>, u64),
         after: After<'_>,
     ) -> Result<u64, CudaError> {
@@ -224,7 +224,7 @@ impl Gram {
                     unsafe { self.transform_taps(target, sources, lines, after)? };
                 }
                 // SAFETY: as above; the parts are this launch's.
-                part += unsafe { self.energies(target, sources, range, lines, (group, part))? };
+                part += unsafe { self.energies(target, sources, range, lines, (bundle, part))? };
                 after(gram_energy::STAGE)?;
             }
         }
@@ -262,9 +262,10 @@ impl Gram {
             channel_exponent: self.memory.input_exponent.global_mut(),
             scale_exponent: self.memory.scale_exponent.global_mut(),
             in_channels: self.design.grid.in_channels,
+            groups: self.design.parts.bundle,
             batch: cut.shape.batch,
         };
-        // SAFETY: the caller's promise; one number a channel, and two.
+        // SAFETY: the caller's promise; a number a channel, and a group, and one.
         unsafe { input_scales::launch(&self.kernels.input_scales, &parameters, target.stream, target.bound) }
     }
 
@@ -289,7 +290,7 @@ impl Gram {
             scale_exponent: memory.scale_exponent.global(),
             coefficients: memory.coefficients.global(),
             sums: sources.sums.offset(before * self.design.gram.line_sums),
-            spectrum: self.design.of_group(cut),
+            spectrum: self.design.of_bundle(cut),
             rows: cut.rows(),
             first_line,
             lines,
@@ -322,6 +323,7 @@ impl Gram {
             scale_exponent: memory.scale_exponent.global(),
             output,
             grid: self.design.grid,
+            group_channels: self.design.parts.of_group()[0],
             column: cut.n()[0],
             inputs: cut.half(),
             first_line,
@@ -366,9 +368,9 @@ impl Gram {
         sources: &Sources,
         (first_block, blocks): (u32, u32),
         (first_line, lines): (u32, u32),
-        (group, first_part): (u32, u64),
+        (bundle, first_part): (u32, u64),
     ) -> Result<u64, CudaError> {
-        let of_group = self.design.energy_parts() * u64::from(self.design.grid.out_channels);
+        let of_bundle = self.design.energy_parts() * u64::from(self.design.grid.out_channels);
         let (memory, grid) = (&mut self.memory, self.design.grid);
         let line_words = u64::from(grid.m()[2]) * u64::from(blocks) * u64::from(BLOCK_WORDS);
         let parameters = GramEnergy {
@@ -376,8 +378,9 @@ impl Gram {
             spectrum: memory.taps.global(),
             scale_exponent: memory.scale_exponent.global(),
             channel_exponent: sources.channel_exponent,
-            energy: GlobalMut::from_address(memory.energy.address() + 8 * u64::from(group) * of_group),
+            energy: GlobalMut::from_address(memory.energy.address() + 8 * u64::from(bundle) * of_bundle),
             grid,
+            group_channels: self.design.parts.of_group()[1] * self.design.parts.phases(),
             first_line,
             lines,
             first_block,

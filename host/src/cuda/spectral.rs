@@ -1,7 +1,7 @@
 //! The spectral way on a GPU: its memory, and the order of its launches.
 //!
 //! ```text
-//! fork ─▶ phase_taps where there are several, tap_moments a group, and the taps' spectrum where it is held whole            beside:
+//! fork ─▶ phase_taps where taps are laid out anew, tap_moments a bundle, and the taps' spectrum where it is held whole            beside:
 //! for each cut of the batch:
 //!     the transform of x: see `transform`
 //!     the energies: see `gram`                                      join before the first that meet the taps
@@ -37,7 +37,7 @@ use crate::plan::{Cost, CudaSpectral};
 /// A plan's kernels and memory.
 pub(super) struct Spectral {
     design: CudaSpectral,
-    /// Of a convolution with several phases.
+    /// Of a convolution with several phases, or bundles of groups.
     phase_taps: Option<Kernel<PhaseTaps>>,
     tap_moments: Kernel<TapMoments>,
     finish: Kernel<SpectralFinish>,
@@ -81,7 +81,7 @@ impl Spectral {
         let (kernels, shared) = (device.kernels(), device.facts().shared_memory);
         Ok(Self {
             design: *design,
-            phase_taps: match design.parts.is_one_phase() {
+            phase_taps: match design.parts.keeps_taps() {
                 true => None,
                 false => Some(kernels.find(phases::SPEC, shared, bound)?),
             },
@@ -171,7 +171,9 @@ impl Spectral {
             let parameters = PhaseTaps {
                 kernel: target.kernel(),
                 taps: memory.phase_taps.global_mut(),
-                rows: u64::from(parts.shape.in_channels) * u64::from(parts.shape.out_channels / parts.groups()),
+                in_channels: parts.shape.in_channels,
+                group: parts.of_group(),
+                bundle: parts.bundle,
                 whole: parts.shape.kernel,
                 phases: parts.phases,
                 step: parts.step,
@@ -183,18 +185,18 @@ impl Spectral {
         }
         let (columns, rows) = (u64::from(grid.out_channels), u64::from(grid.in_channels));
         // Of the sums alone, (ci, c of its group), the groups are one.
-        let (groups, grid) = match self.design.energies {
-            true => (u64::from(parts.groups()), grid),
+        let (bundles, grid) = match self.design.energies {
+            true => (u64::from(parts.bundles()), grid),
             false => (1, Grid { in_channels: parts.shape.in_channels, ..grid }),
         };
-        for group in 0..groups {
+        for bundle in 0..bundles {
             let parameters = TapMoments {
-                kernel: kernel.offset(group * rows * columns * u64::from(grid.taps())),
-                sum: GlobalMut::from_address(memory.tap_sum.address() + 8 * group * rows * columns),
-                channel_exponent: GlobalMut::from_address(memory.channel_exponent.address() + 4 * group * columns),
+                kernel: kernel.offset(bundle * rows * columns * u64::from(grid.taps())),
+                sum: GlobalMut::from_address(memory.tap_sum.address() + 8 * bundle * rows * columns),
+                channel_exponent: GlobalMut::from_address(memory.channel_exponent.address() + 4 * bundle * columns),
                 grid,
             };
-            // SAFETY: the group's taps, which are the caller's promise or written just before; the outputs have the lengths of
+            // SAFETY: the bundle's taps, which are the caller's promise or written just before; the outputs have the lengths of
             // `CudaSpectral::lengths`.
             unsafe { tap_moments::launch(&self.tap_moments, &parameters, target.stream, target.bound)? };
             after(tap_moments::STAGE)?;
@@ -240,6 +242,7 @@ impl Spectral {
             tap_sum: memory.tap_sum.global(),
             energy: self.gram.as_ref().map_or(Global::null(), Gram::energy),
             parts: self.design.energy_parts(),
+            bundle: parts.bundle,
             phase_positions: self.design.spectrum.shape.positions(),
             phases: parts.phases(),
             finish: pool_finish::parameters(target, (parts.shape, parts.options), moments, statistics),

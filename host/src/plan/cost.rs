@@ -130,7 +130,7 @@ pub(super) fn spectral_seconds(spectral: &CudaSpectral) -> f64 {
     let ranges = spectral.gram.ranges(grid).count();
     let of_lines = spectral.gram.chunks(&spectral.spectrum).count() + spectral.gram.joins(&spectral.spectrum).count();
     let launches = (of_lines + 2 * spectral.gram.grid_chunks(grid).count() + 1) * ranges + 2;
-    let launches = launches as f64 * f64::from(spectral.cuts()) * f64::from(spectral.parts.groups());
+    let launches = launches as f64 * f64::from(spectral.cuts()) * f64::from(spectral.parts.bundles());
     let launches = if spectral.energies { launches } else { 0.0 };
     SPECTRAL_LAUNCHES
         + launches * LAUNCH
@@ -180,7 +180,7 @@ impl CudaSpectral {
         let rows = u64::from(spectrum.rows());
         let outputs = u64::from(shape.batch) * u64::from(shape.out_channels);
         let whole = &self.parts.shape;
-        let outs = u64::from(whole.out_channels / self.parts.groups());
+        let [_, outs] = self.parts.of_group().map(u64::from);
         let taps = product(&[whole.in_channels.into(), outs, whole.taps().into()]);
         let stored = u64::from(spectrum.lines()) + u64::from(spectrum.strict_lines());
         let spectra = product(&[stored, rows, u64::from(spectrum.slots()), 4]);
@@ -194,9 +194,9 @@ impl CudaSpectral {
         let [line_gram, joined, pair, tap_spectrum, gram_energy] =
             if self.energies { self.gram_costs() } else { [none; 5] };
         SpectralCosts {
-            phase_taps: match self.parts.is_one_phase() {
+            phase_taps: match self.parts.keeps_taps() {
                 true => none,
-                false => Cost { bytes: taps.saturating_mul(element + 4), flops: 0 },
+                false => Cost { bytes: taps.saturating_mul(element + 4 * u64::from(self.parts.bundle)), flops: 0 },
             },
             tap_moments: Cost { bytes: taps.saturating_mul(element), flops: taps.saturating_mul(2) },
             volume_sums: match self.transform {
@@ -258,10 +258,10 @@ impl CudaSpectral {
     /// Of the Gram matrices of the lines, their way to the grid, the taps on the grid, and the energies.
     fn gram_costs(&self) -> [Cost; 5] {
         let (spectrum, grid) = (&self.spectrum, &self.grid);
-        let (groups, cuts) = (u64::from(self.parts.groups()), u64::from(self.cuts()));
+        let (bundles, cuts) = (u64::from(self.parts.bundles()), u64::from(self.cuts()));
         let m = grid.m().map(u64::from);
-        // Of all groups.
-        let pairs = product(&[groups, grid.blocks().into(), u64::from(BLOCK_WORDS) / 2]);
+        // Of all bundles.
+        let pairs = product(&[bundles, grid.blocks().into(), u64::from(BLOCK_WORDS) / 2]);
         let (lines, on_grid) = (u64::from(spectrum.lines()), u64::from(grid.grid_lines()));
         let stored = lines + u64::from(spectrum.strict_lines());
         // Words of the components of all lines, and on the grid.
@@ -271,9 +271,9 @@ impl CudaSpectral {
         let (folded, joins) = (u64::from(spectrum.n()[0] / 2 + 1), self.gram.joins(spectrum).count() as u64);
         let steps = u64::from(spectrum.shape.batch.div_ceil(IMAGES));
         let read = product(&[stored, u64::from(spectrum.rows()), u64::from(spectrum.slots()), 4]);
-        let channels = product(&[groups, grid.in_channels.into(), grid.out_channels.into()]);
-        // Taps of several phases are f32. How often their spectrum is made.
-        let tap = if self.parts.is_one_phase() { self.dtype.bytes() as u64 } else { 4 };
+        let channels = product(&[bundles, grid.in_channels.into(), grid.out_channels.into()]);
+        // Taps of several phases, or of bundles, are f32. How often their spectrum is made.
+        let tap = if self.parts.keeps_taps() { self.dtype.bytes() as u64 } else { 4 };
         let made = if self.gram.holds_taps { 1 } else { cuts * self.gram.ranges(grid).count() as u64 };
         let spectrum_bytes = product(&[on_grid, m[2], channels, 8]);
         [

@@ -1,7 +1,7 @@
 //! How the Gram matrices of the spectral way are cut: into ranges of channel pairs, and those into chunks of lines.
 //!
 //! ```text
-//! for each group, for each range of blocks of its channel pairs:
+//! for each bundle of groups, for each range of blocks of its channel pairs:
 //!     for each chunk of lines:        line_gram  ▶ sums      grid_resample  ▶ joined
 //!     pair_resample  ▶ sums: Ĝ
 //!     for each chunk of grid lines:   tap_spectrum  ▶ W       gram_energy
@@ -41,7 +41,7 @@ const LINE_BLOCKS: u32 = line_gram::SPEC_4.min_blocks;
 /// What takes the place of spectra that have been summed, and needs no memory of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reuse {
-    /// Nothing: other channel pairs or groups need the spectra, or they are too small.
+    /// Nothing: other channel pairs or bundles need the spectra, or they are too small.
     #[default]
     None,
     /// What is joined on the grid, that of the first chunk's.
@@ -69,18 +69,18 @@ pub struct GramCuts {
     pub line_sums: u64,
     /// What takes the place of the spectra.
     pub reuse: Reuse,
-    /// Whether the taps' spectrum is held whole, and made once. Not of several groups: theirs is made before the energies of each.
+    /// Whether the taps' spectrum is held whole, and made once. Not of several bundles: theirs is made before the energies of each.
     pub holds_taps: bool,
 }
 
 impl GramCuts {
-    /// For cuts of the batch with these extents, the last of which has `rest` images if that is not 0, and groups with that grid. `at_once`: all
+    /// For cuts of the batch with these extents, the last of which has `rest` images if that is not 0, and bundles with that grid. `at_once`: all
     /// lines are one chunk where their sums are no larger than the spectra, however many bytes. At the end of each launch multiprocessors are
     /// idle.
     pub(super) fn design(
         spectrum: &Spectrum,
         rest: u32,
-        (grid, groups): (&Grid, u32),
+        (grid, bundles): (&Grid, u32),
         at_once: bool,
         facts: &DeviceFacts,
     ) -> GramCuts {
@@ -108,7 +108,7 @@ impl GramCuts {
         let grid_lines = grid.grid_lines().div_ceil(grid.grid_lines().div_ceil(grid_lines));
         // Every launch has its own parts.
         let launches = u64::from(ranges) * u64::from(grid.grid_lines().div_ceil(grid_lines));
-        let columns = u64::from(grid.out_channels.max(1)).saturating_mul(u64::from(groups));
+        let columns = u64::from(grid.out_channels.max(1)).saturating_mul(u64::from(bundles));
         let parts = ENERGY_BYTES / 8 / columns / launches;
         let shares = GramEnergy::shares_for(grid, grid_lines, blocks, facts.multiprocessors);
         let shares = u64::from(shares).min(parts).max(1) as u32;
@@ -128,12 +128,12 @@ impl GramCuts {
             sums: line_sums.saturating_mul(u64::from(lines)).max(joined),
             line_sums,
             reuse: Reuse::None,
-            holds_taps: groups == 1 && grid_lines >= grid.grid_lines(),
+            holds_taps: bundles == 1 && grid_lines >= grid.grid_lines(),
         };
         // The smallest cut of the batch decides: the spectra grow with the images, and the sums do not.
         let mut last = *spectrum;
         last.shape.batch = if rest > 0 { rest } else { spectrum.shape.batch };
-        if ranges == 1 && groups == 1 {
+        if ranges == 1 && bundles == 1 {
             if let Some(sums) = cuts.sums_in_place(&last, room, joined) {
                 (cuts.sums, cuts.reuse) = (sums, Reuse::Sums);
             } else if joined <= u64::from(lines).saturating_mul(last.line_words()) {
@@ -180,7 +180,7 @@ impl GramCuts {
         pieces(grid.grid_lines(), self.grid_lines)
     }
 
-    /// Parts of the energies of one cut of the batch and one group.
+    /// Parts of the energies of one cut of the batch and one bundle.
     pub(super) fn parts(&self, grid: &Grid) -> u64 {
         let launches =
             u64::from(grid.blocks().div_ceil(self.blocks)) * u64::from(grid.grid_lines().div_ceil(self.grid_lines));

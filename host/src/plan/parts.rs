@@ -1,7 +1,7 @@
 //! A convolution with options as convolutions of stride 1, for the spectral way on a GPU.
 //!
 //! ```text
-//! groups     each by itself, of the same transform of x
+//! groups     in bundles, each by itself, of the same transform of x
 //! phases     taps that are step apart meet output positions of their own: output channels by themselves, Φ a channel
 //! gaps       taps of a phase see x `lag` elements apart: its correlation at l·lag, |l| < J along an axis
 //! ```
@@ -11,6 +11,7 @@
 
 use kernel_gpu::conv_shape::{ConvOptions, ConvShape};
 use kernel_gpu::gram_grid::Grid;
+use kernel_gpu::input_scales::BUNDLE_CHANNELS;
 
 use super::Ineligible;
 use super::cuda_direct::{conv_options, conv_shape};
@@ -33,6 +34,8 @@ pub struct Parts {
     pub taps: [u32; 3],
     /// Input elements from one of them to the next.
     pub lag: [u32; 3],
+    /// Groups that are taken together, as one convolution with zeros between them: it divides their number.
+    pub bundle: u32,
 }
 
 impl Parts {
@@ -46,7 +49,8 @@ impl Parts {
         if let Some(why) = Ineligible::first_option(problem).filter(|_| options.padding != [0; 3]) {
             return Err(Error::Ineligible(why));
         }
-        let mut parts = Self { shape, options, phases: [1; 3], step: [1; 3], taps: shape.kernel, lag: [1; 3] };
+        let mut parts =
+            Self { shape, options, phases: [1; 3], step: [1; 3], taps: shape.kernel, lag: [1; 3], bundle: 1 };
         if energies {
             for axis in 0..3 {
                 let (stride, dilation, taps) = (options.stride[axis], options.dilation[axis], shape.kernel[axis]);
@@ -66,18 +70,36 @@ impl Parts {
         self.phases.iter().product()
     }
 
-    /// Whether taps lie as a phase's kernel has them.
-    pub fn is_one_phase(&self) -> bool {
-        self.phases == [1; 3]
-    }
-
     /// Groups.
     pub fn groups(&self) -> u32 {
         self.options.groups.max(1)
     }
 
+    /// Bundles of groups.
+    pub fn bundles(&self) -> u32 {
+        self.groups() / self.bundle
+    }
+
+    /// Whether taps lie as w has them.
+    pub fn keeps_taps(&self) -> bool {
+        self.phases == [1; 3] && self.bundle == 1
+    }
+
+    /// Input and output channels of a group.
+    pub fn of_group(&self) -> [u32; 2] {
+        [self.shape.in_channels / self.groups(), self.shape.out_channels / self.groups()]
+    }
+
+    /// How many groups may be a bundle, one first: a part of the zeros that bundles are made of is multiplied.
+    pub(super) fn possible_bundles(&self) -> impl Iterator<Item = u32> + use<> {
+        let (groups, [ins, _]) = (self.groups(), self.of_group());
+        (1..=groups.min(BUNDLE_CHANNELS)).filter(move |&bundle| {
+            bundle == 1 || (groups.is_multiple_of(bundle) && ins.saturating_mul(bundle) <= BUNDLE_CHANNELS)
+        })
+    }
+
     /// A phase's convolution, its axes by their roles: the extents with the taps' gaps, the taps without, and the lags between them. Channels
-    /// are those of a group.
+    /// are those of a bundle.
     ///
     /// # Errors
     /// More output channels, phases counted, than 32 bits hold.
@@ -85,8 +107,9 @@ impl Parts {
         // The last tap's reach is at most 2^30 (`conv_options`).
         let with_gaps = |axis: usize| (self.taps[axis] - 1) * self.lag[axis] + 1;
         let roles = roles(self.shape.input, [0, 1, 2].map(with_gaps));
-        let in_channels = self.shape.in_channels / self.groups();
-        let outputs = u64::from(self.shape.out_channels / self.groups()) * u64::from(self.phases());
+        let [ins, outs] = self.of_group();
+        let in_channels = ins * self.bundle;
+        let outputs = u64::from(outs * self.bundle) * u64::from(self.phases());
         let out_channels = u32::try_from(outputs).map_err(|_| Ineligible::Count(outputs))?;
         let shape =
             ConvShape { input: roles.map(|axis| self.shape.input[axis]), kernel: roles.map(with_gaps), ..self.shape };
@@ -146,7 +169,7 @@ mod tests {
         assert_eq!((grid.kernel, grid.in_channels, grid.out_channels), ([1, 3, 1], 2, 3 * 16));
         let dilated = parts([1; 3], [3, 2, 5], [0; 3], 3);
         let (shape, grid, lag) = dilated.by_roles().unwrap();
-        assert!(dilated.is_one_phase());
+        assert!(dilated.keeps_taps());
         assert_eq!((shape.in_channels, shape.out_channels, shape.kernel), (6, 9, [13, 3, 16]));
         assert_eq!((grid.kernel, grid.in_channels, grid.out_channels, lag), ([5, 2, 4], 2, 3, [3, 2, 5]));
     }

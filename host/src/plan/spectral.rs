@@ -19,6 +19,7 @@ use kernel_gpu::gram_grid::Grid;
 use kernel_gpu::line_gram_stage::IMAGES;
 use kernel_gpu::spectrum::Spectrum;
 
+use super::cost::spectral_seconds;
 use super::gram::GramCuts;
 use super::parts::Parts;
 use super::transform::Transform;
@@ -45,9 +46,9 @@ const MAX_TWIDDLES: u64 = 1 << 24;
 pub struct CudaSpectral {
     /// The problem's options, taken apart.
     pub parts: Parts,
-    /// The extents by the roles of their axes, with the whole batch and the input channels of all groups.
+    /// The extents by the roles of their axes, with the whole batch and all input channels.
     pub spectrum: Spectrum,
-    /// What the grid follows from, in each group.
+    /// What the grid follows from, in each bundle.
     pub grid: Grid,
     /// Lags between taps, by the roles of the axes.
     pub lag: [u32; 3],
@@ -121,7 +122,7 @@ impl fmt::Display for Ineligible {
 }
 
 impl CudaSpectral {
-    /// Cuts the work.
+    /// Cuts the work, with as many groups a bundle as let it take the least time by [`spectral_seconds`].
     ///
     /// # Errors
     /// As [`CudaDirect::design`](super::CudaDirect::design) for what no kernel can count, else [`Error::Ineligible`].
@@ -133,9 +134,30 @@ impl CudaSpectral {
     ) -> Result<CudaSpectral, Error> {
         let energies = problem.uses_batch_statistics();
         let parts = Parts::of(problem, energies)?;
-        let (shape, grid, lag) = parts.by_roles().map_err(Error::Ineligible)?;
+        let bundles = parts.possible_bundles().filter(|&bundle| energies || bundle == 1);
+        let designs = bundles.map(|bundle| Self::of_parts(Parts { bundle, ..parts }, energies, facts, dtype, options));
+        // Of those that there are; if none, of single groups why.
+        let better = |a: Result<Self, Ineligible>, b: Result<Self, Ineligible>| match (&a, &b) {
+            (Ok(first), Ok(second)) if spectral_seconds(second) < spectral_seconds(first) => b,
+            (Err(_), Ok(_)) => b,
+            _ => a,
+        };
+        let single = Err(Ineligible::Count(u64::from(parts.groups())));
+        designs.reduce(better).unwrap_or(single).map_err(Error::Ineligible)
+    }
+
+    /// The same for these parts.
+    fn of_parts(
+        parts: Parts,
+        energies: bool,
+        facts: &DeviceFacts,
+        dtype: DType,
+        options: PlanOptions,
+    ) -> Result<CudaSpectral, Ineligible> {
+        let (shape, grid, lag) = parts.by_roles()?;
         let mut spectrum = Spectrum { shape, all_strict: 0 };
-        let all_strict = options.precision == Precision::Strict || !rounding_averages(&spectrum, &grid);
+        let averages = rounding_averages(&spectrum, parts.of_group()[0]);
+        let all_strict = options.precision == Precision::Strict || !averages;
         spectrum.all_strict = u32::from(all_strict);
         let design = CudaSpectral {
             parts,
@@ -148,7 +170,7 @@ impl CudaSpectral {
             gram: GramCuts::default(),
             energies,
         };
-        design.eligible(facts, options).map_err(Error::Ineligible)
+        design.eligible(facts, options)
     }
 
     /// The extents with the batch of the cut that begins at image `first`.
@@ -158,8 +180,8 @@ impl CudaSpectral {
         spectrum
     }
 
-    /// The extents of a group of a cut, as if its taps had no gaps and the input as many elements as leave the frequencies what they are.
-    pub fn of_group(&self, cut: &Spectrum) -> Spectrum {
+    /// The extents of a bundle of a cut, as if its taps had no gaps and the input as many elements as leave the frequencies what they are.
+    pub fn of_bundle(&self, cut: &Spectrum) -> Spectrum {
         let (n, kernel) = (cut.n(), self.grid.kernel);
         let input = [0, 1, 2].map(|axis| n[axis] + 1 - kernel[axis]);
         let shape = ConvShape { in_channels: self.grid.in_channels, input, kernel, ..cut.shape };
@@ -171,7 +193,7 @@ impl CudaSpectral {
         self.spectrum.shape.batch.div_ceil(self.images)
     }
 
-    /// Parts of the energies that all launches of a group write.
+    /// Parts of the energies that all launches of a bundle write.
     pub fn energy_parts(&self) -> u64 {
         if self.energies { u64::from(self.cuts()).saturating_mul(self.gram.parts(&self.grid)) } else { 0 }
     }
@@ -220,8 +242,8 @@ impl CudaSpectral {
             }
             // Summing all lines at once is given up before images are.
             for at_once in [true, false] {
-                let groups = (&grid, self.parts.groups());
-                self.gram = GramCuts::design(&cut, shape.batch % images, groups, at_once, facts);
+                let bundles = (&grid, self.parts.bundles());
+                self.gram = GramCuts::design(&cut, shape.batch % images, bundles, at_once, facts);
                 needed = self.workspace_bytes();
                 if needed <= budget {
                     return Ok(self);
@@ -234,9 +256,9 @@ impl CudaSpectral {
 
 /// Whether there are enough different coefficients to average over. Along an axis of one element all are the same, but for
 /// phases, and so are their errors.
-fn rounding_averages(spectrum: &Spectrum, grid: &Grid) -> bool {
+fn rounding_averages(spectrum: &Spectrum, in_channels: u32) -> bool {
     let axes = (0..3).filter(|&axis| spectrum.shape.input[axis] > 1);
-    let rows = u64::from(grid.in_channels).saturating_mul(u64::from(spectrum.shape.batch));
+    let rows = u64::from(in_channels).saturating_mul(u64::from(spectrum.shape.batch));
     let (input, kernel) = (spectrum.shape.input, spectrum.shape.kernel);
     let extent = |axis: usize| u64::from(input[axis]) + u64::from(kernel[axis]) - 1;
     axes.fold(rows, |count, axis| count.saturating_mul(extent(axis))) >= AVERAGED

@@ -87,12 +87,12 @@ impl CudaSpectral {
         let (whole, cut) = (&self.spectrum, self.cut(0));
         let shape = &whole.shape;
         let (batch, ins, outs) = (u64::from(shape.batch), u64::from(shape.in_channels), u64::from(shape.out_channels));
-        // (c, phase) of a group.
+        // (c, phase) of a bundle.
         let columns = u64::from(self.grid.out_channels);
         let spectra =
             |lines: u32| u64::from(lines).saturating_mul(u64::from(cut.rows())).saturating_mul(u64::from(cut.slots()));
         let (grid, n, half) = (&self.grid, whole.n(), whole.half());
-        let groups = u64::from(self.parts.groups());
+        let bundles = u64::from(self.parts.bundles());
         let without_energies = SpectralLengths {
             twiddles: [0; 2],
             coefficients: 0,
@@ -104,12 +104,12 @@ impl CudaSpectral {
             row_exponent: u64::from(cut.rows()),
             input_exponent: 0,
             scale_exponent: 0,
-            phase_taps: match self.parts.is_one_phase() {
+            phase_taps: match self.parts.keeps_taps() {
                 true => 0,
                 false => ins.saturating_mul(columns).saturating_mul(u64::from(grid.taps())),
             },
             tap_sum: ins.saturating_mul(columns),
-            channel_exponent: groups.saturating_mul(columns),
+            channel_exponent: bundles.saturating_mul(columns),
             sums: 0,
             joined: 0,
             taps: 0,
@@ -133,11 +133,11 @@ impl CudaSpectral {
             low: spectra(whole.strict_lines()),
             scratch: self.transform.scratch_words(&cut),
             input_exponent: ins,
-            scale_exponent: 2,
+            scale_exponent: 1 + u64::from(self.parts.bundle),
             sums: gram.sums,
             joined: gram.joined,
             taps: gram.taps,
-            energy: self.energy_parts().saturating_mul(groups).saturating_mul(columns),
+            energy: self.energy_parts().saturating_mul(bundles).saturating_mul(columns),
             ..without_energies
         }
     }

@@ -1,6 +1,7 @@
 //! `gram_energy` of drawn Gram matrices and spectra.
 
 use kernel_gpu::gram_grid::{BLOCK_WORDS, Grid};
+use kernel_gpu::spectrum::NOT_FINITE;
 use kernel_gpu::tap_spectrum::point_words;
 
 use crate::draw;
@@ -33,7 +34,7 @@ fn operands(grid: Grid) -> Operands {
         }
     }
     let channel_exponent = (0..grid.out_channels as i32).map(|c| c % 5 - 2).collect();
-    Operands { grid, gram, spectrum, scale_exponent: 3, channel_exponent }
+    Operands { grid, gram, spectrum, scale_exponent: vec![3], channel_exponent }
 }
 
 /// What may be wrong.
@@ -83,7 +84,8 @@ fn expected(operands: &Operands, part: &Part, c: u32, fault: Fault) -> (f64, f64
         }
     }
     let m: f64 = grid.m().into_iter().map(f64::from).product();
-    let scale = f64::powi(4.0, operands.scale_exponent + operands.channel_exponent[c as usize]) / m;
+    let group = c as usize * operands.scale_exponent.len() / operands.grid.out_channels as usize;
+    let scale = f64::powi(4.0, operands.scale_exponent[group] + operands.channel_exponent[c as usize]) / m;
     (sum * scale, size * scale)
 }
 
@@ -164,9 +166,25 @@ fn faults_are_found_out() {
 fn scales_are_applied_in_f64() {
     let grid = grid(3, 4, [1, 1, 2]);
     let mut operands = operands(grid);
-    operands.scale_exponent = -120;
+    operands.scale_exponent = vec![-120];
     operands.channel_exponent = vec![120, -126, 0, 126];
     check(&operands, &all(&grid, 1));
+}
+
+/// Each group by its own scale; where that is not finite, energies are NaN, and those of other groups what they are without.
+#[test]
+fn groups_have_scales_of_their_own() {
+    let grid = grid(20, 36, [1, 1, 2]);
+    let part = all(&grid, 2);
+    let mut operands = operands(grid);
+    operands.scale_exponent = vec![3, -4, 7];
+    check(&operands, &part);
+    let right = launch::gram_energy(&operands, &part);
+    operands.scale_exponent[1] = NOT_FINITE;
+    let found = launch::gram_energy(&operands, &part);
+    for (n, (found, right)) in found.iter().zip(&right).enumerate() {
+        assert!(if n % 36 / 12 == 1 { found.is_nan() } else { found == right });
+    }
 }
 
 #[test]
@@ -199,7 +217,7 @@ fn operands_again(operands: &Operands) -> Operands {
         grid: operands.grid,
         gram: operands.gram.clone(),
         spectrum: operands.spectrum.clone(),
-        scale_exponent: operands.scale_exponent,
+        scale_exponent: operands.scale_exponent.clone(),
         channel_exponent: operands.channel_exponent.clone(),
     }
 }

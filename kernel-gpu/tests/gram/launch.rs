@@ -112,7 +112,8 @@ pub struct Operands {
     /// (point, block, i, j, re and im).
     pub gram: Vec<f32>,
     pub spectrum: Vec<f32>,
-    pub scale_exponent: i32,
+    /// m of each group, of as many output channels each.
+    pub scale_exponent: Vec<i32>,
     pub channel_exponent: Vec<i32>,
 }
 
@@ -134,7 +135,8 @@ pub fn gram_energy(operands: &Operands, part: &Part) -> Vec<f64> {
         let mut memory = Memory::new();
         let gram = memory.buffer("gram", &gram);
         let spectrum = memory.buffer("spectrum", &operands.spectrum[points.start * each..points.end * each]);
-        let scale_exponent = memory.buffer("scale_exponent", &[operands.scale_exponent]);
+        let scales = [&[1][..], &operands.scale_exponent].concat();
+        let scale_exponent = memory.buffer("scale_exponent", &scales);
         let channel_exponent = memory.buffer("channel_exponent", &operands.channel_exponent);
         let rows = (part.first_part + u64::from(part.shares)) * u64::from(grid.out_channels);
         let energy = memory.buffer("energy", &vec![f64::NAN; rows as usize]);
@@ -145,6 +147,7 @@ pub fn gram_energy(operands: &Operands, part: &Part) -> Vec<f64> {
             channel_exponent: channel_exponent.global(),
             energy: energy.global_mut(),
             grid,
+            group_channels: grid.out_channels / operands.scale_exponent.len() as u32,
             first_line: part.lines.start,
             lines: part.lines.len() as u32,
             first_block: part.blocks.start,

@@ -40,7 +40,9 @@ impl Case {
             let parameters = PhaseTaps {
                 kernel,
                 taps: output.global_mut(),
-                rows: self.rows as u64,
+                in_channels: self.rows as u32,
+                group: [self.rows as u32, 1],
+                bundle: 1,
                 whole: self.whole,
                 phases,
                 step: self.step,

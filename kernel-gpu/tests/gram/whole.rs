@@ -93,7 +93,7 @@ fn check(batch: u32, in_channels: u32, out_channels: u32, input: [u32; 3], kerne
         grid,
         gram: gram(&shape, &x, &case, 5),
         spectrum: launch::tap_spectrum(&case, &exponent, 0..lines),
-        scale_exponent: 5,
+        scale_exponent: vec![5],
         channel_exponent: exponent,
     };
     let part = Part { lines: 0..lines, blocks: 0..grid.blocks(), shares: 5, first_part: 0 };

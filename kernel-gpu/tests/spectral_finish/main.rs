@@ -17,6 +17,8 @@ struct Case {
     parts: usize,
     blocks: u32,
     groups: usize,
+    /// Groups of a bundle.
+    bundle: usize,
     phases: usize,
     /// N.
     phase_positions: u64,
@@ -35,10 +37,14 @@ impl Case {
         self.draw(self.batch * self.groups * self.in_channels, 1)
     }
     fn tap_sum(&self) -> Vec<f64> {
-        self.draw(self.groups * self.in_channels * self.channels * self.phases, 2)
+        self.draw(self.groups * self.in_channels * self.columns(), 2)
     }
     fn energy(&self) -> Vec<f64> {
         self.draw(self.groups * self.parts * self.channels * self.phases, 3).into_iter().map(f64::abs).collect()
+    }
+    /// (c, phase) of a bundle.
+    fn columns(&self) -> usize {
+        self.bundle * self.channels * self.phases
     }
     fn all_channels(&self) -> usize {
         self.groups * self.channels
@@ -115,6 +121,7 @@ fn run(case: &Case, schedule: Schedule) -> Finished {
         tap_sum: tap_sum.global(),
         energy: energy.global(),
         parts: case.parts as u64,
+        bundle: case.bundle as u32,
         phase_positions: case.phase_positions,
         phases: case.phases as u32,
         finish,
@@ -138,8 +145,9 @@ fn check(case: &Case) {
     let (gamma, beta, bias) = (case.channel(0), case.channel(1), case.channel(2));
     let count = (case.batch as u64 * POSITIONS) as f64;
     for c in 0..case.all_channels() {
-        let (group, column) = (c / case.channels, c % case.channels);
-        let columns = case.channels * case.phases;
+        let group = c / case.channels;
+        let (bundle, column) = (group / case.bundle, c % (case.bundle * case.channels));
+        let columns = case.columns();
         let at = |what: &'static str| move || format!("{what} of channel {c}");
         // Of a phase, summed over its positions.
         let sum = |b: usize, phase: usize| {
@@ -151,7 +159,7 @@ fn check(case: &Case) {
         let size = (case.in_channels * case.phases) as f64;
         let energy: f64 = (0..case.parts)
             .flat_map(|part| (0..case.phases).map(move |phase| (part, phase)))
-            .map(|(part, phase)| energy[(group * case.parts + part) * columns + column * case.phases + phase])
+            .map(|(part, phase)| energy[(bundle * case.parts + part) * columns + column * case.phases + phase])
             .sum();
         let n = case.phase_positions as f64;
         // Σ of the squares of what each phase's mean differs by, and of the positions that are no phase's.
@@ -184,19 +192,36 @@ fn check(case: &Case) {
 fn spectral_finish() {
     for (batch, in_channels) in [(1, 1), (2, 3), (15, 8), (16, 17), (17, 9), (40, 7)] {
         for (channels, parts, blocks) in [(1, 1, 9), (3, 127, 2), (5, 300, 9)] {
-            let whole =
-                Case { batch, in_channels, channels, parts, blocks, groups: 1, phases: 1, phase_positions: POSITIONS };
+            let whole = Case {
+                batch,
+                in_channels,
+                channels,
+                parts,
+                blocks,
+                groups: 1,
+                bundle: 1,
+                phases: 1,
+                phase_positions: POSITIONS,
+            };
             check(&whole);
         }
     }
 }
 
-/// Phases with fewer positions than there are, all together, and with more; groups; and both.
+/// Phases with fewer positions than there are, all together, and with more; groups, by themselves and in bundles; and both.
 #[test]
 fn phases_and_groups() {
-    for (groups, phases, phase_positions) in [(1, 1, 40), (3, 1, POSITIONS), (1, 4, 19), (1, 3, 26), (2, 6, 11)] {
+    for (groups, bundle, phases, phase_positions) in [
+        (1, 1, 1, 40),
+        (3, 1, 1, POSITIONS),
+        (1, 1, 4, 19),
+        (1, 1, 3, 26),
+        (2, 1, 6, 11),
+        (3, 3, 1, POSITIONS),
+        (6, 2, 3, 26),
+    ] {
         for (batch, in_channels, channels, parts, blocks) in [(1, 1, 1, 3, 9), (3, 9, 2, 700, 3), (33, 2, 3, 40, 9)] {
-            check(&Case { batch, in_channels, channels, parts, blocks, groups, phases, phase_positions });
+            check(&Case { batch, in_channels, channels, parts, blocks, groups, bundle, phases, phase_positions });
         }
     }
 }

@@ -5,7 +5,7 @@ use std::f64::consts::TAU;
 use cuda_std::convert::F16;
 use kernel_gpu::conv_shape::ConvShape;
 use kernel_gpu::gram_grid::Grid;
-use kernel_gpu::spectrum::{EMPTY, Spectrum};
+use kernel_gpu::spectrum::{EMPTY, NOT_FINITE, Spectrum};
 
 /// A problem, and how it is cut.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,10 @@ pub struct Case {
     pub blocks: u32,
     /// Pairs of warps that share a block of channel pairs.
     pub ways: u32,
+    /// Groups of input channels.
+    pub groups: u32,
+    /// A row (ci, b) that is not finite.
+    pub not_finite: Option<usize>,
 }
 
 pub type Complex = (f64, f64);
@@ -70,6 +74,9 @@ impl Data {
         let row_exponent: Vec<i32> = (0..rows)
             .map(|row| {
                 let (ci, b) = (row / batch as usize, row % batch as usize);
+                if case.not_finite == Some(row) {
+                    return NOT_FINITE;
+                }
                 match case.scaled {
                     true if row % 7 == 3 => EMPTY,
                     true => [0, 8, if b % 2 == 0 { -8 } else { -16 }][ci % 3],
@@ -104,6 +111,15 @@ impl Data {
                     }
                     _ => (place as u64, 1.0),
                 };
+                if data.row_exponent[row] == NOT_FINITE {
+                    data.high[place] = NAN;
+                    match strict {
+                        Some(index) => data.low[s.place(index, row as u32, slot as u32) as usize] = NAN,
+                        None if slot == 0 => data.high[place + 1] = NAN,
+                        None => {}
+                    }
+                    continue;
+                }
                 let value = (3.0 * draw(1, index), sign * 3.0 * draw(2, index));
                 let (high, kept) = word(value);
                 let (low, rest) = word((value.0 - kept.0, value.1 - kept.1));
@@ -127,6 +143,12 @@ impl Data {
     pub fn channel_exponent(&self, ci: u32) -> i32 {
         let batch = self.spectrum.shape.batch as usize;
         *self.row_exponent[ci as usize * batch..][..batch].iter().max().unwrap()
+    }
+
+    /// m of a group of so many channels.
+    pub fn scale_exponent(&self, group: u32, channels: u32) -> i32 {
+        let largest = (group * channels..(group + 1) * channels).map(|ci| self.channel_exponent(ci)).max().unwrap();
+        if largest == EMPTY { 0 } else { largest }
     }
 
     /// X[b, ci] of a frequency, true but for the common scale.

@@ -15,8 +15,8 @@ use kernel_gpu::{grid_resample, grid_resample_factors, input_scales, pair_resamp
 
 use crate::data::{Case, Data, dirichlet};
 
-/// Ĝ of the blocks of channel pairs from `first` on, (point, block, 16, 16, [re, im]), and the common scale's exponent.
-pub fn run(case: &Case, data: &Data, first: u32, schedule: Schedule) -> (Vec<f32>, i32) {
+/// Ĝ of the blocks of channel pairs from `first` on, (point, block, 16, 16, [re, im]), and the scale's exponent of each group.
+pub fn run(case: &Case, data: &Data, first: u32, schedule: Schedule) -> (Vec<f32>, Vec<i32>) {
     let (s, grid, n, m) = (&data.spectrum, &data.grid, data.spectrum.n(), data.grid.m());
     let blocks = case.blocks.min(grid.blocks() - first);
     let inner = u64::from(blocks * BLOCK_WORDS);
@@ -24,7 +24,7 @@ pub fn run(case: &Case, data: &Data, first: u32, schedule: Schedule) -> (Vec<f32
     let (high, low) = (memory.buffer("high", &data.high), memory.buffer("low", &data.low));
     let rows = memory.buffer("e", &data.row_exponent);
     let channels = memory.buffer("E", &vec![i32::MIN; grid.in_channels as usize]);
-    let scale = memory.buffer("m", &[i32::MIN; 2]);
+    let scale = memory.buffer("m", &vec![i32::MIN; 1 + case.groups as usize]);
     let lags = lags(grid.kernel[2]);
     let table: Vec<f32> = (0..coefficients(s, grid.kernel[2], lags))
         .map(|index| match coefficient(s, grid.kernel[2], lags, index) {
@@ -50,6 +50,7 @@ pub fn run(case: &Case, data: &Data, first: u32, schedule: Schedule) -> (Vec<f32
         channel_exponent: channels.global_mut(),
         scale_exponent: scale.global_mut(),
         in_channels: grid.in_channels,
+        groups: case.groups,
         batch: s.shape.batch,
     };
     launch(&memory, input_scales::SPEC.name, 1, &scales, schedule);
@@ -88,6 +89,7 @@ pub fn run(case: &Case, data: &Data, first: u32, schedule: Schedule) -> (Vec<f32
             scale_exponent: scale.global(),
             output: joined.global_mut(),
             grid: *grid,
+            group_channels: grid.in_channels / case.groups,
             column: n[0],
             inputs: s.half(),
             first_line,
@@ -110,7 +112,11 @@ pub fn run(case: &Case, data: &Data, first: u32, schedule: Schedule) -> (Vec<f32
     for (ci, e) in memory.read(&channels).into_iter().enumerate() {
         assert_eq!(e, data.channel_exponent(ci as u32));
     }
-    (memory.read(&gram), memory.read(&scale)[0])
+    let scales = memory.read(&scale).split_off(1);
+    for (group, m) in (0..).zip(&scales) {
+        assert_eq!(*m, data.scale_exponent(group, grid.in_channels / case.groups));
+    }
+    (memory.read(&gram), scales)
 }
 
 /// The even and odd part of Dirichlet's kernel in the point, from the definition.

@@ -18,6 +18,8 @@ const CASE: Case = Case {
     lines: 7,
     blocks: 2,
     ways: 1,
+    groups: 1,
+    not_finite: None,
 };
 
 /// f32 sums; the products of two low words are left out.
@@ -40,9 +42,14 @@ fn check(case: Case) {
         let blocks = case.blocks.min(grid.blocks() - first);
         let schedules = [Schedule::InOrder, Schedule::Reversed, Schedule::Random(5)];
         let results = schedules.map(|schedule| launch::run(&case, &data, first, schedule));
-        let bits = |(gram, scale): &(Vec<f32>, i32)| (gram.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), *scale);
+        let bits = |(gram, scales): &(Vec<f32>, Vec<i32>)| {
+            (gram.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), scales.clone())
+        };
         assert!(results.iter().all(|result| bits(result) == bits(&results[0])), "{case:?}");
-        let (gram, scale) = &results[0];
+        let (gram, scales) = &results[0];
+        // What a channel's part of a pair is scaled by, nothing of what is not finite.
+        let lost = |ci: u32| case.not_finite.is_some_and(|row| row as u32 / case.batch == ci);
+        let scale_of = |ci: u32| scales[(ci / (case.in_channels / case.groups)) as usize];
         for block in 0..blocks {
             let (rows, columns) = grid.block(first + block);
             // The corners of the block, the diagonal and some others.
@@ -53,13 +60,16 @@ fn check(case: Case) {
                     .map(|point| {
                         let at = ((point * u64::from(blocks) + u64::from(block)) * 256 + u64::from(16 * i + j)) * 2;
                         let (re, im) = (gram[at as usize], gram[at as usize + 1]);
-                        let scale = f64::powi(4.0, *scale);
+                        let there = channels.0 < grid.in_channels && channels.1 < grid.in_channels;
+                        let exponent = if there { scale_of(channels.0) + scale_of(channels.1) } else { 0 };
+                        let scale = f64::powi(2.0, if exponent < 10_000 { exponent } else { 0 });
                         (f64::from(re) * scale, f64::from(im) * scale)
                     })
                     .collect();
-                if channels.0 >= grid.in_channels || channels.1 >= grid.in_channels {
+                let outside = channels.0 >= grid.in_channels || channels.1 >= grid.in_channels;
+                if outside || lost(channels.0) || lost(channels.1) {
                     assert!(found.iter().all(|&value| value == (0.0, 0.0)), "{case:?}");
-                } else {
+                } else if [channels.0, channels.1].iter().all(|&ci| scale_of(ci) < 10_000) {
                     pairs.push((channels, found, data.gram(channels.0, channels.1)));
                 }
             }
@@ -122,6 +132,18 @@ fn more_channels_than_a_tile_in_ranges_of_blocks() {
 fn rows_of_different_scales() {
     check(Case { scaled: true, batch: 4, ..CASE });
     check(Case { scaled: true, in_channels: 20, all_strict: true, n: [2, 3, 4], kernel: [2, 1, 2], ..CASE });
+}
+
+/// Each group by its own scale; what is not finite of one leaves the others as they are.
+#[test]
+fn groups_of_a_bundle() {
+    let case = Case { groups: 10, in_channels: 20, n: [2, 3, 4], kernel: [2, 1, 2], ..CASE };
+    check(Case { scaled: true, ..case });
+    for all_strict in [false, true] {
+        check(Case { not_finite: Some(7), all_strict, ..case });
+        check(Case { not_finite: Some(7), scaled: true, batch: 2, all_strict, ..case });
+    }
+    check(Case { groups: 64, in_channels: 64, n: [1, 2, 4], kernel: [1, 1, 2], not_finite: Some(100), ..CASE });
 }
 
 #[test]

@@ -82,7 +82,7 @@ impl Run {
             factors[16..32].iter_mut().for_each(|factor| *factor /= 2.0);
         }
         let half = memory.buffer("half", &factors);
-        let (channels, scale) = (memory.buffer("E", &self.exponents), memory.buffer("m", &[8i32, 0]));
+        let (channels, scale) = (memory.buffer("E", &self.exponents), memory.buffer("m", &[0, 8i32]));
         let output = vec![f32::NAN; (u64::from(grid.grid_lines()) * Self::inner(case)) as usize];
         let output = memory.buffer("output", &output);
         let mut first_line = 0;
@@ -101,6 +101,7 @@ impl Run {
                 scale_exponent: scale.global(),
                 output: output.global_mut(),
                 grid,
+                group_channels: grid.in_channels,
                 column: case.n[0],
                 inputs: s.half(),
                 first_line: first_line + shifted,

@@ -54,7 +54,7 @@ fn shapes_of_all_kinds_in_both_modes() {
     });
 }
 
-/// Strides as phases, dilations as lags, groups one after the other; and all of them.
+/// Strides as phases, dilations as lags, groups in bundles; and all of them.
 #[test]
 fn options_without_padding() {
     alone(machine(), || {

@@ -344,3 +344,42 @@ fn auto_takes_what_is_estimated_to_be_less() {
         "algorithm = spectral is not possible for this problem: it computes in f32, and the elements are f64";
     assert_eq!(refused.to_string(), sentence);
 }
+
+/// Groups of few channels are taken together, as far as that is less work by the estimate.
+#[test]
+fn groups_of_few_channels_are_bundled() {
+    let of = |x: [usize; 5], outs: usize, k: [usize; 3], groups: i64, options| {
+        let input = Shape5 { batch: x[0], channels: x[1], depth: x[2], height: x[3], width: x[4] };
+        let kernel = KernelShape { in_channels: x[1], out_channels: outs, depth: k[0], height: k[1], width: k[2] };
+        design(&Problem::builder(input, kernel).groups(groups).build().unwrap(), options).unwrap()
+    };
+    let large = [16, 64, 16, 32, 32];
+    for (x, outs, k, groups, bundle) in [
+        (large, 1, [3; 3], 64, 64),
+        // Many output channels: zeros are most of what would be multiplied.
+        (large, 64, [3; 3], 64, 16),
+        (large, 32, [5; 3], 4, 2),
+        ([16, 96, 16, 32, 32], 1, [3; 3], 96, 48),
+        ([4, 256, 8, 16, 16], 4, [3; 3], 64, 16),
+        ([16, 6, 16, 32, 32], 2, [3; 3], 3, 3),
+        // More channels than a bundle may have.
+        ([16, 128, 16, 32, 32], 64, [3; 3], 2, 1),
+        ([16, 66, 16, 32, 32], 1, [3; 3], 3, 1),
+    ] {
+        let chosen = of(x, outs, k, groups, PlanOptions::default());
+        assert_eq!((chosen.parts.bundle, chosen.parts.bundles()), (bundle, groups as u32 / bundle), "{x:?} {groups}");
+        // No other takes less.
+        let possible: Vec<_> = chosen.parts.possible_bundles().collect();
+        assert!(possible.contains(&bundle) && possible.iter().all(|&bundle| groups % i64::from(bundle) == 0));
+        for bundle in possible {
+            let parts = Parts { bundle, ..chosen.parts };
+            let other = CudaSpectral::of_parts(parts, true, &facts(), DType::F32, PlanOptions::default()).unwrap();
+            assert!(spectral_seconds(&other) >= spectral_seconds(&chosen), "{x:?} {groups}: {bundle}");
+        }
+    }
+    // What a bundle takes more may be more than there is.
+    let whole = of(large, 1, [3; 3], 64, PlanOptions::default());
+    let budget = PlanOptions { workspace_budget: Some(whole.workspace_bytes() - 1), ..PlanOptions::default() };
+    let cut = of(large, 1, [3; 3], 64, budget);
+    assert!(cut.workspace_bytes() < whole.workspace_bytes() && spectral_seconds(&cut) >= spectral_seconds(&whole));
+}
