@@ -171,7 +171,7 @@ mod tests {
             step: extents,
             part: extents,
         };
-        let mut seen = vec![0; 12 * 3];
+        let mut seen = [0; 12 * 3];
         for row in 0..p.rows() {
             let (ci, c) = (row / 9, row % 9);
             let own = ci / 2 % 3 == c / 3;

@@ -13,6 +13,8 @@
 //! counted by the same pitches, those at q ≥ count left out: so a tap is one and the same distance from all of them. Before the
 //! volume and behind it there are rows of zeros, the **margin**: what a tile's first and last rows may see.
 //!
+//! **Bundles.** Groups of few channels are taken together, as one group whose taps are 0 where input and output channel are of different ones.
+//!
 //! **Tiles.** 128 rows: neighbouring positions of one image, or every row of `images` images (a power of two), the
 //! images innermost: fewer positions, which meet fewer taps that others of the tile do not.
 
@@ -51,6 +53,8 @@ pub struct PhasedConv {
     pub in_channels: u32,
     /// Output channels of a group.
     pub out_channels: u32,
+    /// Groups of the convolution that are one here, with zeros between them.
+    pub bundle: u32,
     /// Images of a tile.
     pub images: u32,
     /// Tiles of one image's (or `images` images') positions of the largest phase.
@@ -115,6 +119,7 @@ impl PhasedConv {
             margin: [0; 2],
             in_channels: quotient(shape.in_channels, options.groups),
             out_channels: quotient(shape.out_channels, options.groups),
+            bundle: 1,
             images,
             phase_tiles: 0,
         };
@@ -147,6 +152,19 @@ impl PhasedConv {
         conv.phase_tiles = rows.div_ceil(conv.tile_positions());
         let tiles = u64::from(conv.all_phases()) * u64::from(conv.phase_tiles);
         (tiles <= MAX_ROWS).then_some(conv)
+    }
+
+    /// With so many groups in one, which divide their number.
+    pub fn bundled(self, bundle: u32) -> Self {
+        let groups = quotient(self.options.groups, bundle);
+        let (in_channels, out_channels) = (self.in_channels * bundle, self.out_channels * bundle);
+        Self { options: ConvOptions { groups, ..self.options }, in_channels, out_channels, bundle, ..self }
+    }
+
+    /// Input and output channels of one of a bundle's groups.
+    #[inline(always)]
+    pub const fn of_group(&self) -> [u32; 2] {
+        [quotient(self.in_channels, self.bundle), quotient(self.out_channels, self.bundle)]
     }
 
     /// Positions of one image in a tile.

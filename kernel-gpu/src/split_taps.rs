@@ -4,7 +4,7 @@
 //! (c, k, chunk of 16 channels):   w[ci,c,k]·2^(e[ci] − g[c]), as [`factors`](crate::factors) says
 //! ```
 //!
-//! So a product of factors is `2^−g[c]` of the product, whatever the channels' scales. g: [`conv_means`](crate::conv_means); where they go:
+//! and 0 where ci and c are of different groups of a bundle. So a product of factors is `2^−g[c]` of the product, whatever the channels' scales. g: [`conv_means`](crate::conv_means); where they go:
 //! [`factor_panels`](crate::factor_panels).
 //!
 //! A block takes eight output channels and some taps of a panel: of each input channel they are one run of memory, or eight, and what comes of
@@ -168,15 +168,17 @@ pub mod device {
     #[inline(always)]
     unsafe fn load<const NARROW: bool>(p: &SplitTaps, item: Item) {
         let (conv, all, held) = (&p.conv, p.conv.shape.taps(), Shared::<f32>::dynamic(0));
-        let columns = conv.out_channels as u64 * all as u64;
+        let [ins, outs] = conv.of_group();
+        let columns = outs as u64 * all as u64;
         let rows = p.panels().chunks * CHUNK;
-        // This lane's (c, k), of those that are neighbours in memory or near: its place there and here.
-        let mut at = [(0u32, NOWHERE); 8];
+        // This lane's (c, k), of those that are neighbours in memory or near: its place here and there, and c's group.
+        let mut at = [(0u32, NOWHERE, 0u32); 8];
         unroll!(i < 8, {
             let (c, k) = split(32 * i as u32 + lane_index(), item.taps);
             if c < CHANNELS {
                 let exists = item.channel + c < conv.out_channels;
-                at[i] = (c * channel_pitch(p.taps_held()) + k, if exists { c * all + k } else { ZERO });
+                let (group, of_group) = split(item.channel + c, outs);
+                at[i] = (c * channel_pitch(p.taps_held()) + k, if exists { of_group * all + k } else { ZERO }, group);
             }
         });
         let mut row = warp_index();
@@ -184,13 +186,14 @@ pub mod device {
             let ci = item.panel * rows + row;
             let exists = ci < conv.in_channels;
             let channel = (item.group * conv.in_channels + ci) as u64;
-            let w = p.kernel.offset(channel * columns + item.channel as u64 * all as u64 + item.tap as u64);
+            let w = p.kernel.offset(channel * columns + item.tap as u64);
+            let group = split(ci, ins).0;
             unroll!(i < 8, {
-                let (to, from) = at[i];
+                let (to, from, of) = at[i];
                 let to = held.offset(row * input_pitch(p) + to);
-                // SAFETY: a place of this lane's; a channel of the group, a tap of an output channel of it.
+                // SAFETY: a place of this lane's; a channel, a tap of an output channel of its group.
                 unsafe {
-                    if exists && from < ZERO {
+                    if exists && from < ZERO && of == group {
                         if NARROW {
                             to.store(0, p.kernel.widen::<NARROW>(w.bits::<NARROW>(from as u64)));
                         } else {

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A tile holds the positions of one image, or fewer positions of 2, 4 or 8 images, whichever meets fewer taps. Pure: the shape and the
-//! element type decide. In default precision for f16, bf16 and f32; strict precision and f64 are [`CudaDirect`](super::CudaDirect)'s.
+//! element type decide. Groups of few channels are taken together, as many as take the least time by [`tensor_seconds`].
+//! In default precision for f16, bf16 and f32; strict precision and f64 are [`CudaDirect`](super::CudaDirect)'s.
 
 use kernel_gpu::conv_shape::{ConvOptions, ConvShape};
 use kernel_gpu::factor_panels::Panels;
@@ -16,7 +17,9 @@ use kernel_gpu::input_boxes::InputBoxes;
 use kernel_gpu::phased_conv::{CHUNK, MAX_IMAGES, PhasedConv, ROWS};
 use kernel_gpu::work::Work;
 
+use super::cost::tensor_seconds;
 use super::cuda_direct::{conv_options, conv_shape};
+use super::parts::bundles;
 use super::{DeviceFacts, PlanOptions, Precision, WORKSPACE_BUDGET};
 use crate::element::DType;
 use crate::problem::Problem;
@@ -87,20 +90,29 @@ impl CudaTensor {
             return None;
         }
         let (shape, conv_options) = in_line(conv_shape(problem).ok()?, conv_options(problem).ok()?);
-        let outs = shape.out_channels.checked_div(conv_options.groups)?;
-        let form = Form::index_for(dtype.into(), outs);
-        let images = (0..=MAX_IMAGES.ilog2()).map(|bits| 1 << bits).filter(|&images| images < 2 * shape.batch);
-        let designs = images.filter_map(|images| Self::with_images(shape, conv_options, form, images));
-        // More images a tile are fewer taps a window: they have to save something.
-        let worth = |few: &Self, many: &Self| many.flops as f64 * WORTH < few.flops as f64;
-        let design = designs.reduce(|few, many| if worth(&few, &many) { many } else { few })?;
         let budget = options.workspace_budget.unwrap_or(WORKSPACE_BUDGET);
         let allowed = facts.available_memory.map_or(budget, |available| available.min(budget));
-        (design.workspace_bytes() <= allowed).then_some(design)
+        let ins = shape.in_channels.checked_div(conv_options.groups)?;
+        let designs = bundles(conv_options.groups, ins)
+            .filter_map(|bundle| Self::with_bundle((shape, conv_options), dtype, bundle))
+            .filter(|design| design.workspace_bytes() <= allowed);
+        // As many groups a bundle as take the least time, of equals the fewest.
+        let less = |a: &Self, b: &Self| tensor_seconds(b, facts) < tensor_seconds(a, facts);
+        designs.reduce(|few, many| if less(&few, &many) { many } else { few })
     }
 
-    fn with_images(shape: ConvShape, options: ConvOptions, form: usize, images: u32) -> Option<Self> {
-        let conv = PhasedConv::new(shape, options, images)?;
+    fn with_bundle((shape, options): (ConvShape, ConvOptions), dtype: DType, bundle: u32) -> Option<Self> {
+        let outs = shape.out_channels.checked_div(options.groups)?;
+        let form = Form::index_for(dtype.into(), outs * bundle);
+        let images = (0..=MAX_IMAGES.ilog2()).map(|bits| 1 << bits).filter(|&images| images < 2 * shape.batch);
+        let designs = images.filter_map(|images| Self::with_images(shape, options, (form, bundle), images));
+        // More images a tile are fewer taps a window: they have to save something.
+        let worth = |few: &Self, many: &Self| many.flops as f64 * WORTH < few.flops as f64;
+        designs.reduce(|few, many| if worth(&few, &many) { many } else { few })
+    }
+
+    fn with_images(shape: ConvShape, options: ConvOptions, (form, bundle): (usize, u32), images: u32) -> Option<Self> {
+        let conv = PhasedConv::new(shape, options, images)?.bundled(bundle);
         if conv.tiles() == 0 {
             return None;
         }
@@ -195,7 +207,6 @@ fn in_line(shape: ConvShape, options: ConvOptions) -> (ConvShape, ConvOptions) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cost::tensor_seconds;
     use super::*;
     use crate::plan::Backend;
     use crate::problem::{KernelShape, ProblemBuilder, Shape5};
@@ -286,6 +297,41 @@ mod tests {
         let options = PlanOptions { workspace_budget: Some(u64::MAX), ..PlanOptions::default() };
         assert!(design(&of(1 << 21), DType::F32, options).is_some());
         assert_eq!(design(&of(1 << 22), DType::F32, options), None);
+    }
+
+    /// Groups of few channels are taken together, as far as that is less work by the estimate.
+    #[test]
+    fn groups_of_few_channels_are_bundled() {
+        for (x, outs, k, groups, expected) in [
+            ([16, 64, 16, 32, 32], 1, [3; 3], 64, [32, 64]),
+            ([16, 64, 16, 32, 32], 32, [5; 3], 4, [2, 4]),
+            ([16, 256, 8, 16, 16], 8, [3; 3], 32, [4, 8]),
+            // More channels than a bundle may have, and one group.
+            ([16, 128, 8, 16, 16], 64, [3; 3], 2, [1, 1]),
+            ([16, 256, 8, 16, 16], 256, [3; 3], 1, [1, 1]),
+        ] {
+            let problem = builder(x, outs, k).groups(groups).padding([1; 3]).build().unwrap();
+            for (dtype, bundle) in [DType::F32, DType::F16].into_iter().zip(expected) {
+                let chosen = design(&problem, dtype, PlanOptions::default()).unwrap();
+                let conv = &chosen.conv;
+                assert_eq!(
+                    (conv.bundle, conv.options.groups),
+                    (bundle, groups as u32 / bundle),
+                    "{x:?} {groups} {dtype:?}"
+                );
+                assert_eq!(
+                    [conv.in_channels, conv.out_channels],
+                    [x[1] as u32, (outs * groups as usize) as u32].map(|all| all / conv.options.groups)
+                );
+                assert_eq!(chosen.boxes.options.groups, groups as u32);
+                // No other takes less.
+                let extents = in_line(conv_shape(&problem).unwrap(), conv_options(&problem).unwrap());
+                for bundle in bundles(groups as u32, x[1] as u32 / groups as u32) {
+                    let other = CudaTensor::with_bundle(extents, dtype, bundle).unwrap();
+                    assert!(tensor_seconds(&other, &FACTS) >= tensor_seconds(&chosen, &FACTS), "{x:?} {bundle}");
+                }
+            }
+        }
     }
 
     #[test]

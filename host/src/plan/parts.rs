@@ -90,12 +90,9 @@ impl Parts {
         [self.shape.in_channels / self.groups(), self.shape.out_channels / self.groups()]
     }
 
-    /// How many groups may be a bundle, one first: a part of the zeros that bundles are made of is multiplied.
+    /// How many groups may be a bundle.
     pub(super) fn possible_bundles(&self) -> impl Iterator<Item = u32> + use<> {
-        let (groups, [ins, _]) = (self.groups(), self.of_group());
-        (1..=groups.min(BUNDLE_CHANNELS)).filter(move |&bundle| {
-            bundle == 1 || (groups.is_multiple_of(bundle) && ins.saturating_mul(bundle) <= BUNDLE_CHANNELS)
-        })
+        bundles(self.groups(), self.of_group()[0])
     }
 
     /// A phase's convolution, its axes by their roles: the extents with the taps' gaps, the taps without, and the lags between them. Channels
@@ -116,6 +113,13 @@ impl Parts {
         let grid = Grid { kernel: roles.map(|axis| self.taps[axis]), in_channels, out_channels };
         Ok((shape, grid, roles.map(|axis| self.lag[axis])))
     }
+}
+
+/// How many of `groups` may be taken together, one first: the more there are, the more zeros are multiplied. `ins`: input channels of a group.
+pub(super) fn bundles(groups: u32, ins: u32) -> impl Iterator<Item = u32> {
+    (1..=groups.min(BUNDLE_CHANNELS)).filter(move |&bundle| {
+        bundle == 1 || (groups.is_multiple_of(bundle) && ins.saturating_mul(bundle) <= BUNDLE_CHANNELS)
+    })
 }
 
 fn gcd(a: u32, b: u32) -> u32 {

@@ -40,13 +40,15 @@ pub struct Setting {
     pub case: Case,
     pub images: u32,
     pub columns: u32,
+    /// Groups that are taken together.
+    pub bundle: u32,
     /// Whether the products are those of a device with warpgroups.
     pub warpgroups: bool,
 }
 
 impl Setting {
     pub fn new(case: Case, images: u32, columns: u32) -> Self {
-        Self { case, images, columns, warpgroups: false }
+        Self { case, images, columns, bundle: 1, warpgroups: false }
     }
 
     /// Without warpgroups, and with them.
@@ -60,7 +62,7 @@ impl Setting {
     }
 
     pub fn conv(&self) -> PhasedConv {
-        PhasedConv::new(self.case.shape, self.case.options, self.images).unwrap()
+        PhasedConv::new(self.case.shape, self.case.options, self.images).unwrap().bundled(self.bundle)
     }
 }
 

@@ -32,6 +32,44 @@ fn options_in_sixteen_bits() {
     }
 }
 
+/// Groups of few channels in ones of more, with options, in every format.
+#[test]
+fn groups_in_bundles() {
+    for (groups, [ins, outs], bundle, columns) in
+        [(20, [1, 1], 20, 32), (20, [1, 1], 10, 32), (6, [3, 2], 2, 32), (36, [1, 2], 36, 64), (4, [9, 5], 2, 32)]
+    {
+        let case = case([2, ins * groups, outs * groups], [2, 3, 4], [1, 2, 3]);
+        let setting = |case| Setting { bundle, ..Setting::new(case, 2, columns) };
+        check(&setting(case.with([1, 2, 1], [0, 1, 1], [1, 1, 2], [0; 3], groups)));
+    }
+    let case = case([2, 8, 12], [2, 3, 4], [2, 2, 2]).with([1; 3], [1, 0, 1], [1; 3], [0; 3], 4);
+    formats(&Setting { bundle: 4, ..Setting::new(case, 1, 32) });
+}
+
+/// An element that is not finite reaches its own group alone.
+#[test]
+fn what_is_not_finite_stays_in_its_group() {
+    let case = case([2, 8, 12], [2, 3, 4], [2, 2, 2]).with([1; 3], [1, 0, 1], [1; 3], [0; 3], 4);
+    for setting in (Setting { bundle: 4, ..Setting::new(case, 1, 32) }).devices() {
+        let (mut x, w) = (setting.case.input::<f32>(), setting.case.kernel::<f32>());
+        let of = |x: &[f32]| run(&setting, Schedule::InOrder, (x, &w), Factors::Kept);
+        let right = of(&x);
+        for value in [f32::NAN, f32::INFINITY] {
+            // In the middle of channel 3 of the first image, of group 1: output channels 3 to 5.
+            x[3 * 24 + 7] = value;
+            let found = of(&x);
+            for row in 0..24 {
+                let (found, right) = ((found.0[row], found.1[row]), (right.0[row], right.1[row]));
+                assert!(if (3..6).contains(&row) {
+                    !found.0.is_finite() && !found.1.is_finite()
+                } else {
+                    found == right
+                });
+            }
+        }
+    }
+}
+
 /// Channels about a chunk's, a step's and a tile's.
 #[test]
 fn the_edges_of_channels() {
