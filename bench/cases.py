@@ -88,4 +88,6 @@ OPTIONS = [
     Case("dilated", 16, 64, 64, (8, 32, 32), (3, 3, 3), dilation=(2, 2, 2)),
     Case("groups", 16, 64, 128, (16, 32, 32), (5, 5, 5), groups=4),
     Case("depthwise", 16, 64, 64, (16, 32, 32), (3, 3, 3), groups=64),
+    Case("depthwise, padded", 16, 64, 64, (16, 32, 32), (3, 3, 3), padding=(1, 1, 1), groups=64),
+    Case("depthwise, stride 2", 16, 64, 64, (8, 16, 16), (4, 4, 4), stride=(2, 2, 2), padding=(1, 1, 1), groups=64),
 ]

@@ -27,7 +27,7 @@
 //!
 //! **Gram matrices.** Ĝ is stored in blocks of 16 × 16 channel pairs, those of the lower triangle, columns one after another:
 //! f32 `[point][block (I, J)][i of 16][j of 16][re, im]`, Ĝ[16I + i, 16J + j], zeros for channels past the last, the true
-//! one being 4^m times that. A block on the diagonal holds both its triangles and counts once, one below it counts twice.
+//! one being 2^(m_i + m_j) times that, each m that of the channel's group. A block on the diagonal holds both its triangles and counts once, one below it counts twice.
 
 use crate::conv_shape::ConvShape;
 use crate::spectrum::{TILE, div, rem};
@@ -35,7 +35,7 @@ use crate::spectrum::{TILE, div, rem};
 /// Words of a block of a Gram matrix.
 pub const BLOCK_WORDS: u32 = 2 * TILE * TILE;
 
-/// The extents that the grid, the taps' spectrum and the Gram matrices follow from: of one group, whose output channels are those of all
+/// The extents that the grid, the taps' spectrum and the Gram matrices follow from: of one bundle of groups, whose output channels are those of all
 /// phases. `#[repr(C)]`, part of parameter blocks.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! H[g0, g1, m] = Σ_fr Σ_fo D_1(g1, fr)·D_0(g0, fo)·in[fr, fo, m]          fr ≤ N1/2, each counted half as often as it stands for
-//! out[r, m] = (H[g0, g1, m] ± conj H[−g0, −g1, m])·2^(E_i + E_j − 2m)     r = (g0, g1): see [`gram_grid`](crate::gram_grid)
+//! out[r, m] = (H[g0, g1, m] ± conj H[−g0, −g1, m])·2^(E_i − m_i + E_j − m_j)     r = (g0, g1): see [`gram_grid`](crate::gram_grid)
 //! ```
 //!
 //! since G_{−f} = conj G_f entry by entry; of taps with gaps D is that of f times the gap. m are the components of
-//! [`line_gram`](crate::line_gram): + for sums with cosines, − for sums with sines. Then all channels get one scale ([`input_scales`](crate::input_scales)).
+//! [`line_gram`](crate::line_gram): + for sums with cosines, − for sums with sines. Then all channels of a group get one scale, 2^m
+//! ([`input_scales`](crate::input_scales)).
 //!
 //! **Folded.** Real and imaginary parts are numbers like any other, but that conj gives the imaginary ones a minus: let σ be the sign
 //! of both together. D is the sum of a part E even in g, and so in f, and a part O odd in both. Of the products all that is left is

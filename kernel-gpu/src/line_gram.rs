@@ -5,7 +5,7 @@
 //! C_l[i,j] = Σ_fp cos(2πl·fp/N2)·G_f[i,j]   (0 ≤ l < K2)      S_l[i,j] = Σ_fp sin(2πl·fp/N2)·G_f[i,j]   (0 < l < K2)
 //! ```
 //!
-//! (of taps with gaps between them, l times the gap; i and j are of one group).
+//! (of taps with gaps between them, l times the gap; i and j are of one bundle of groups).
 //!
 //! A block of four warps takes one line, two [blocks](crate::gram_grid) of 16 × 16 channel pairs, and up to two or four lags; a
 //! warp half of a block, 16 × 8 pairs, whose sums it keeps in registers. [`line_gram_stage`](crate::line_gram_stage) brings the
@@ -39,13 +39,13 @@ use crate::spectrum::{Spectrum, div, rem};
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct LineGram {
-    /// The spectra, (line, row, slot), from the group's first row on.
+    /// The spectra, (line, row, slot), from the bundle's first row on.
     pub high: Global<u32>,
     /// What rounding left of the strict lines', (strict line, row, slot), likewise.
     pub low: Global<u32>,
-    /// e of each row of the group, (ci, b).
+    /// e of each row of the bundle, (ci, b).
     pub row_exponent: Global<i32>,
-    /// E of each ci of the group, see [`input_scales`](crate::input_scales).
+    /// E of each ci of the bundle, see [`input_scales`](crate::input_scales).
     pub channel_exponent: Global<i32>,
     /// As [`input_scales`](crate::input_scales) wrote it: the first number says that no row needs scaling.
     pub scale_exponent: Global<i32>,
@@ -53,9 +53,9 @@ pub struct LineGram {
     pub coefficients: Global<f32>,
     /// Out: `[line − first_line][component][block − first_block][16][16][re, im]`; component 0 is C_0, 2l − 1 is C_l, 2l is S_l.
     pub sums: GlobalMut<f32>,
-    /// The extents of a group and this cut of the batch, of taps without gaps: of the input's no more counts than the frequencies.
+    /// The extents of a bundle and this cut of the batch, of taps without gaps: of the input's no more counts than the frequencies.
     pub spectrum: Spectrum,
-    /// Rows from one eight slots to the next: those of all groups. What is above begins with the group's first.
+    /// Rows from one eight slots to the next: those of all bundles. What is above begins with the bundle's first.
     pub rows: u32,
     /// The first line.
     pub first_line: u32,
@@ -71,13 +71,13 @@ pub struct LineGram {
 }
 
 impl LineGram {
-    /// The grid of the group.
+    /// The grid of the bundle.
     #[inline(always)]
     pub const fn grid(&self) -> Grid {
         Grid::of(&self.spectrum.shape)
     }
 
-    /// Words of a line, of all groups.
+    /// Words of a line, of all bundles.
     #[inline(always)]
     pub const fn line_words(&self) -> u64 {
         self.rows as u64 * self.spectrum.slots() as u64

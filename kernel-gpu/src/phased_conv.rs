@@ -49,9 +49,9 @@ pub struct PhasedConv {
     pub pitch: [u32; 2],
     /// Rows before the volume and behind it in memory.
     pub margin: [u32; 2],
-    /// Input channels of a group.
+    /// Input channels of a group, or of all groups of a bundle, which are one.
     pub in_channels: u32,
-    /// Output channels of a group.
+    /// Output channels, likewise.
     pub out_channels: u32,
     /// Groups of the convolution that are one here, with zeros between them.
     pub bundle: u32,

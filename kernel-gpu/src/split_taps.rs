@@ -11,7 +11,7 @@
 //! each tap is eight rows, a kilobyte. In between they lie in shared memory, where a lane finds eight input channels of a (c, k) in banks
 //! that no other lane of its warp uses.
 //!
-//! **Cost.** Reads w once and writes as much.
+//! **Cost.** Reads w once and writes as much for each group of a bundle.
 //!
 //! **Launch.** One dimension, any number of blocks.
 

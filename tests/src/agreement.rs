@@ -67,13 +67,25 @@ pub fn without_padding(mode: Mode) -> Vec<Problem> {
         problem([3, 2], [3, 2, 4], [3, 1, 5], [[2, 3, 4], [1; 3], [1, 2, 0]]),
         problem([3, 1], [4, 3, 6], [2, 3, 3], [[1; 3], [3, 1, 2], [0; 3]]),
         problem([3, 3], [2, 3, 4], [2, 3, 2], [[1; 3], [1; 3], [0; 3]]),
-        // Two bundles of three groups.
-        problem([16, 6], [1, 2, 3], [1, 2, 2], [[1; 3], [1; 3], [0; 3]]),
+        // Two bundles of three groups, of two phases.
+        problem([16, 6], [1, 2, 3], [1, 2, 2], [[1, 1, 2], [1; 3], [0; 3]]),
         // Strides and dilations with and without a common divisor.
         problem([3, 1], [3, 3, 3], [3, 3, 5], [[2, 4, 3], [4, 6, 2], [3, 0, 2]]),
         problem([3, 2], [1, 1, 7], [1, 2, 4], [[1, 2, 2], [1, 1, 3], [0, 1, 0]]),
         problem([3, 5], [1, 4, 90], [1, 2, 3], [[1, 1, 2], [1, 5, 1], [0, 3, 0]]),
     ]
+}
+
+/// Strides that the CUDA cores would multiply zeros for: of the direct way less work on tensor cores.
+///
+/// # Panics
+/// Where there is no such problem.
+pub fn on_tensor_cores(groups: i64, mode: Mode) -> Problem {
+    let input = Shape5 { batch: 3, channels: 18, depth: 4, height: 5, width: 6 };
+    let kernel = KernelShape { in_channels: 18, out_channels: 33, depth: 5, height: 3, width: 4 };
+    let builder = Problem::builder(input, kernel).scale_factor(-1.5).mode(mode).running_statistics(true);
+    let builder = builder.stride([4, 3, 5]).padding([1, 0, 2]).dilation([2, 1, 1]).output_padding([1, 2, 0]);
+    builder.groups(groups).build().expect("a valid problem")
 }
 
 /// One tap of three reaches the output: padding cuts the others off wholly.

@@ -8,7 +8,8 @@ use convt_bn_gap::{
     Algorithm, Device, Error, KernelShape, Mode, Plan, PlanOptions, Precision, Problem, Shape5, Tensors, f16,
 };
 use convt_bn_gap_tests::agreement::{
-    Shape, agrees, every_precision, narrow, problem, run, strict, train, what_is_not_finite_agrees, with_options,
+    Shape, agrees, every_precision, narrow, on_tensor_cores, problem, run, strict, train, what_is_not_finite_agrees,
+    with_options,
 };
 use convt_bn_gap_tests::gpu;
 use proptest::prelude::*;
@@ -99,8 +100,8 @@ fn direct() -> PlanOptions {
 fn what_is_not_finite_comes_out_as_by_the_definition() {
     let Some(device) = gpu() else { return };
     for mode in [train(), Mode::Eval] {
-        for problem in with_options(mode).into_iter().take(5).chain([problem((3, 2, 5, [1, 3, 150], [1, 2, 2]), mode)])
-        {
+        let others = [problem((3, 2, 5, [1, 3, 150], [1, 2, 2]), mode), on_tensor_cores(3, mode)];
+        for problem in with_options(mode).into_iter().take(5).chain(others) {
             for options in [direct(), PlanOptions { precision: Precision::Strict, ..direct() }] {
                 what_is_not_finite_agrees::<f32>(&device, &problem, options);
             }

@@ -123,7 +123,8 @@ pub(super) fn tensor_seconds(tensor: &CudaTensor, facts: &DeviceFacts) -> f64 {
     TENSOR_LAUNCHES + bytes / FACTOR_BANDWIDTH + rounds * TILE_SECONDS + flops * idle / rate
 }
 
-/// Seconds that the spectral way is expected to take: each stage as long as its memory or its arithmetic, whichever is longer.
+/// Seconds that the spectral way is expected to take: each stage as long as its memory or its arithmetic, whichever is longer. How taps are laid out and
+/// summed is beside the transform.
 pub(super) fn spectral_seconds(spectral: &CudaSpectral) -> f64 {
     let costs = spectral.costs();
     let grid = &spectral.grid;
@@ -148,7 +149,7 @@ fn stage(cost: Cost, rate: f64) -> f64 {
 /// What the spectral way's stages cost in one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpectralCosts {
-    /// The taps of each phase, where there are several.
+    /// The taps of each phase and of a bundle's groups, where they are laid out anew.
     pub phase_taps: Cost,
     /// The sums of the taps.
     pub tap_moments: Cost,
@@ -180,8 +181,9 @@ impl CudaSpectral {
         let rows = u64::from(spectrum.rows());
         let outputs = u64::from(shape.batch) * u64::from(shape.out_channels);
         let whole = &self.parts.shape;
-        let [_, outs] = self.parts.of_group().map(u64::from);
+        let [ins, outs] = self.parts.of_group().map(u64::from);
         let taps = product(&[whole.in_channels.into(), outs, whole.taps().into()]);
+        let laid_out = self.lengths().phase_taps;
         let stored = u64::from(spectrum.lines()) + u64::from(spectrum.strict_lines());
         let spectra = product(&[stored, rows, u64::from(spectrum.slots()), 4]);
         let elements = product(&[rows, shape.volume()]);
@@ -196,9 +198,14 @@ impl CudaSpectral {
         SpectralCosts {
             phase_taps: match self.parts.keeps_taps() {
                 true => none,
-                false => Cost { bytes: taps.saturating_mul(element + 4 * u64::from(self.parts.bundle)), flops: 0 },
+                false => {
+                    Cost { bytes: taps.saturating_mul(element).saturating_add(laid_out.saturating_mul(4)), flops: 0 }
+                }
             },
-            tap_moments: Cost { bytes: taps.saturating_mul(element), flops: taps.saturating_mul(2) },
+            tap_moments: match self.parts.keeps_taps() {
+                true => Cost { bytes: taps.saturating_mul(element), flops: taps.saturating_mul(2) },
+                false => Cost { bytes: laid_out.saturating_mul(4), flops: laid_out.saturating_mul(2) },
+            },
             volume_sums: match self.transform {
                 Transform::Fft(_) | Transform::Volume(_) => none,
                 _ => Cost { bytes: input, flops: 2 * elements },
@@ -224,7 +231,7 @@ impl CudaSpectral {
             gram_energy,
             finish: Cost {
                 bytes: parts.saturating_mul(8).saturating_add(outputs.saturating_mul(28)),
-                flops: parts.saturating_add(product(&[outputs, self.grid.in_channels.into(), phases, 2])),
+                flops: parts.saturating_add(product(&[outputs, ins, phases, 2])),
             },
         }
     }

@@ -5,8 +5,8 @@
 //! products   = 2 · 128 · channels of a tile · channels of a group, in chunks of 16, a tap that the tile meets
 //! ```
 //!
-//! A tile holds the positions of one image, or fewer positions of 2, 4 or 8 images, whichever meets fewer taps. Pure: the shape and the
-//! element type decide. Groups of few channels are taken together, as many as take the least time by [`tensor_seconds`].
+//! A tile holds the positions of one image, or fewer positions of 2, 4 or 8 images, whichever meets fewer taps. Groups of few channels are
+//! taken together, as many as take the least time by [`tensor_seconds`]. Pure: the shape, the element type, the device's kind and the options decide.
 //! In default precision for f16, bf16 and f32; strict precision and f64 are [`CudaDirect`](super::CudaDirect)'s.
 
 use kernel_gpu::conv_shape::{ConvOptions, ConvShape};

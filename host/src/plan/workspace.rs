@@ -27,11 +27,11 @@ pub struct SpectralLengths {
     pub row_exponent: u64,
     /// i32: E of each ci.
     pub input_exponent: u64,
-    /// i32: m, and whether all rows of a channel have its scale.
+    /// i32: whether all rows of a channel have its scale, and m of each group of a bundle.
     pub scale_exponent: u64,
-    /// f32: the taps of each phase; none, if there is one.
+    /// f32: the taps of each phase, and of a bundle's groups; none, if they lie as w has them.
     pub phase_taps: u64,
-    /// f64: Σ w of each (ci, c of the group, phase).
+    /// f64: Σ w of each (ci, c of the bundle, phase).
     pub tap_sum: u64,
     /// i32: g of each (c, phase).
     pub channel_exponent: u64,
@@ -41,7 +41,7 @@ pub struct SpectralLengths {
     pub joined: u64,
     /// f32: the taps' spectrum.
     pub taps: u64,
-    /// f64: the energies, (group, part, c of the group, phase).
+    /// f64: the energies, (bundle, part, c of the bundle, phase).
     pub energy: u64,
     /// f64: the mean of each (b, c), and M2.
     pub moments: u64,

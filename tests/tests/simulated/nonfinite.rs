@@ -1,7 +1,7 @@
 //! NaN and infinities through the whole host: each comes out where, and as what, the definition has it.
 
 use convt_bn_gap::plan::AlgorithmChoice;
-use convt_bn_gap::{Algorithm, Device, Mode, PlanOptions, Precision, bf16, f16};
+use convt_bn_gap::{Algorithm, Device, Mode, Plan, PlanOptions, Precision, bf16, f16};
 use convt_bn_gap_tests::agreement::{
     problem, train, what_is_not_finite_agrees, with_options, with_taps_cut_off, without_padding,
 };
@@ -55,6 +55,21 @@ fn on_the_cuda_cores() {
     });
 }
 
+/// Two bundles of three groups.
+#[test]
+fn by_the_spectra_in_bundles() {
+    alone(Machine::default(), || {
+        let device = Device::cuda(0).unwrap();
+        let (options, problems) = (forced(Algorithm::Spectral, Precision::Default), without_padding(train()));
+        for (problem, bundles) in [(&problems[7], 1), (&problems[5], 2)] {
+            let plan = Plan::<f32>::new(problem, &device, options).unwrap();
+            let parts = plan.recipe().cuda.unwrap().spectral().unwrap().parts;
+            assert!(parts.bundle > 1 && parts.bundles() == bundles, "{problem:?}");
+        }
+        what_is_not_finite_agrees::<f32>(&device, &problems[5], options);
+    });
+}
+
 #[test]
 fn by_the_spectra() {
     alone(Machine::default(), || {
@@ -63,7 +78,8 @@ fn by_the_spectra() {
             let options = without_padding(mode);
             what_is_not_finite_agrees::<f32>(&device, &options[2], forced(Algorithm::Spectral, Precision::Default));
             with(|state| state.schedule = Schedule::Random(5));
-            what_is_not_finite_agrees::<f16>(&device, &options[6], forced(Algorithm::Spectral, Precision::Default));
+            // Groups with options, one bundle of them.
+            what_is_not_finite_agrees::<f16>(&device, &options[7], forced(Algorithm::Spectral, Precision::Default));
             let axes = problem((2, 2, 3, [1, 3, 70], [1, 2, 1]), mode);
             what_is_not_finite_agrees::<f32>(&device, &axes, forced(Algorithm::Spectral, Precision::Default));
         }

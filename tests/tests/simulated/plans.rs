@@ -6,10 +6,10 @@ use std::thread;
 use convt_bn_gap::cuda::{CudaPlan, DeviceTensors, RawStream};
 use convt_bn_gap::draw::Draws;
 use convt_bn_gap::{
-    Algorithm, AlgorithmChoice, DType, Device, Error, InputError, KernelShape, Mode, Outputs, Plan, PlanOptions,
-    Problem, Shape5, Tensors, f16,
+    Algorithm, AlgorithmChoice, DType, Device, Error, InputError, Mode, Outputs, Plan, PlanOptions, Problem, Tensors,
+    f16,
 };
-use convt_bn_gap_tests::agreement::{agrees, narrow, problem, run, strict, train, with_options};
+use convt_bn_gap_tests::agreement::{agrees, narrow, on_tensor_cores, problem, run, strict, train, with_options};
 use simulated_driver::functions::*;
 use simulated_driver::{Machine, Usage, with};
 
@@ -67,17 +67,11 @@ fn the_direct_way_takes_every_option_and_the_spectral_one_all_but_padding() {
 fn what_is_less_work_on_tensor_cores_goes_there() {
     alone(Machine::default(), || {
         let device = Device::cuda(0).unwrap();
-        let problem = |groups: i64| {
-            let input = Shape5 { batch: 3, channels: 18, depth: 4, height: 5, width: 6 };
-            let kernel = KernelShape { in_channels: 18, out_channels: 33, depth: 5, height: 3, width: 4 };
-            let builder = Problem::builder(input, kernel).scale_factor(-1.5).mode(train()).running_statistics(true);
-            let builder = builder.stride([4, 3, 5]).padding([1, 0, 2]).dilation([2, 1, 1]).output_padding([1, 2, 0]);
-            builder.groups(groups).build().unwrap()
-        };
         let direct = PlanOptions { algorithm: AlgorithmChoice::Force(Algorithm::Direct), ..PlanOptions::default() };
-        for (seed, problem) in [problem(1), problem(3)].into_iter().enumerate() {
+        for (seed, problem) in [on_tensor_cores(1, train()), on_tensor_cores(3, train())].into_iter().enumerate() {
             let plan = Plan::<f32>::new(&problem, &device, direct).unwrap();
-            assert!(plan.recipe().cuda.unwrap().tensor().is_some(), "{problem:?}");
+            let bundle = plan.recipe().cuda.unwrap().tensor().map(|tensor| tensor.conv.bundle);
+            assert_eq!(bundle, Some([1, 3][seed]), "{problem:?}");
             let tensors = Draws::usual(&problem, seed as u64).tensors::<f32>(&problem).unwrap();
             agrees(&device, &problem, direct, &tensors, 1e-6);
             narrow(&device, &problem, direct, seed as u64, 1e-5);
