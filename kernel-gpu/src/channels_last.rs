@@ -4,7 +4,8 @@
 //! row (b, i), chunk (group, 16 channels):   x[b,ci,i]·2^−e[ci], as [`factors`](crate::factors) says        0 in rows that only pad
 //! ```
 //!
-//! and 0 for what is not finite: it is in the means that it reaches, which make NaN of all that it should, and not in those of a bundle's other groups.
+//! and in a bundle of groups 0 for what is not finite: it is in the means that it reaches, which make NaN of all that it should, and not in those of
+//! other groups.
 //!
 //! A row of a chunk is its planes one after the other: 32 or 64 bytes, of a thread. A warp reads 32 neighbouring elements of each
 //! channel in turn, and writes whole sectors. Rows: [`phased_conv`](crate::phased_conv); where they go:
@@ -137,10 +138,14 @@ pub mod device {
             if first + (i as u32) < ins {
                 // SAFETY: a channel of the group.
                 let e = unsafe { p.exponent.load((group * ins + first) as u64 + i as u64) };
-                let value = p.input.widen::<NARROW>(bits[i]);
-                values[i] = if value.is_finite() { value * power(-e) as f32 } else { 0.0 };
+                values[i] = p.input.widen::<NARROW>(bits[i]) * power(-e) as f32;
             }
         });
+        if conv.bundle > 1 {
+            unroll!(i < 16, {
+                values[i] = if values[i].is_finite() { values[i] } else { 0.0 };
+            });
+        }
         let (mut high, mut low) = ([0u32; 8], [0u32; 8]);
         unroll!(i < 8, {
             [high[i], low[i]] = words(p.input.element(), [values[2 * i], values[2 * i + 1]]);

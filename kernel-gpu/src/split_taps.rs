@@ -138,9 +138,11 @@ pub mod device {
             let item = Item { group, panel, channel: eight * CHANNELS, tap, taps: count };
             // SAFETY: the item exists and is this block's; all its threads come together.
             unsafe {
-                match p.kernel.is_narrow() {
-                    true => load::<true>(&p, item),
-                    false => load::<false>(&p, item),
+                match (p.kernel.is_narrow(), p.conv.bundle > 1) {
+                    (true, true) => load::<true, true>(&p, item),
+                    (true, false) => load::<true, false>(&p, item),
+                    (false, true) => load::<false, true>(&p, item),
+                    (false, false) => load::<false, false>(&p, item),
                 }
                 sync_threads();
                 store(&p, item);
@@ -164,9 +166,9 @@ pub mod device {
     /// Brings an item's taps to shared memory, zeros where there is no such channel.
     ///
     /// # Safety
-    /// The item exists; nobody reads shared memory; `NARROW` is whether elements are.
+    /// The item exists; nobody reads shared memory; `NARROW` is whether elements are, `BUNDLED` whether there are groups to tell apart.
     #[inline(always)]
-    unsafe fn load<const NARROW: bool>(p: &SplitTaps, item: Item) {
+    unsafe fn load<const NARROW: bool, const BUNDLED: bool>(p: &SplitTaps, item: Item) {
         let (conv, all, held) = (&p.conv, p.conv.shape.taps(), Shared::<f32>::dynamic(0));
         let [ins, outs] = conv.of_group();
         let columns = outs as u64 * all as u64;
@@ -177,7 +179,7 @@ pub mod device {
             let (c, k) = split(32 * i as u32 + lane_index(), item.taps);
             if c < CHANNELS {
                 let exists = item.channel + c < conv.out_channels;
-                let (group, of_group) = split(item.channel + c, outs);
+                let (group, of_group) = if BUNDLED { split(item.channel + c, outs) } else { (0, item.channel + c) };
                 at[i] = (c * channel_pitch(p.taps_held()) + k, if exists { of_group * all + k } else { ZERO }, group);
             }
         });
@@ -187,13 +189,13 @@ pub mod device {
             let exists = ci < conv.in_channels;
             let channel = (item.group * conv.in_channels + ci) as u64;
             let w = p.kernel.offset(channel * columns + item.tap as u64);
-            let group = split(ci, ins).0;
+            let group = if BUNDLED { split(ci, ins).0 } else { 0 };
             unroll!(i < 8, {
                 let (to, from, of) = at[i];
                 let to = held.offset(row * input_pitch(p) + to);
                 // SAFETY: a place of this lane's; a channel, a tap of an output channel of its group.
                 unsafe {
-                    if exists && from < ZERO && of == group {
+                    if exists && from < ZERO && (!BUNDLED || of == group) {
                         if NARROW {
                             to.store(0, p.kernel.widen::<NARROW>(w.bits::<NARROW>(from as u64)));
                         } else {
