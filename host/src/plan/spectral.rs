@@ -122,7 +122,7 @@ impl fmt::Display for Ineligible {
 }
 
 impl CudaSpectral {
-    /// Cuts the work, with as many groups a bundle as let it take the least time by [`spectral_seconds`].
+    /// Cuts the work, with as many groups a bundle as let it take the least time by the estimate.
     ///
     /// # Errors
     /// As [`CudaDirect::design`](super::CudaDirect::design) for what no kernel can count, else [`Error::Ineligible`].
