@@ -134,16 +134,15 @@ impl CudaSpectral {
     ) -> Result<CudaSpectral, Error> {
         let energies = problem.uses_batch_statistics();
         let parts = Parts::of(problem, energies)?;
-        let bundles = parts.possible_bundles().filter(|&bundle| energies || bundle == 1);
-        let designs = bundles.map(|bundle| Self::of_parts(Parts { bundle, ..parts }, energies, facts, dtype, options));
-        // Of those that there are; if none, of single groups why.
+        let design = |bundle| Self::of_parts(Parts { bundle, ..parts }, energies, facts, dtype, options);
+        // Of those that there are; if none, of single groups why. Sums alone are made of all groups at once.
         let better = |a: Result<Self, Ineligible>, b: Result<Self, Ineligible>| match (&a, &b) {
-            (Ok(first), Ok(second)) if spectral_seconds(second) < spectral_seconds(first) => b,
+            (Ok(few), Ok(many)) if spectral_seconds(many) < spectral_seconds(few) => b,
             (Err(_), Ok(_)) => b,
             _ => a,
         };
-        let single = Err(Ineligible::Count(u64::from(parts.groups())));
-        designs.reduce(better).unwrap_or(single).map_err(Error::Ineligible)
+        let bundles = parts.possible_bundles().filter(|&bundle| energies && bundle > 1);
+        bundles.map(design).fold(design(1), better).map_err(Error::Ineligible)
     }
 
     /// The same for these parts.
